@@ -1,0 +1,1 @@
+"""The server: knows the wire, the order of steps and the operator."""

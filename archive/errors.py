@@ -1,0 +1,107 @@
+"""What can go wrong in the server itself. Every class carries a unique ``number``: 1xx operator, 4xx peer.
+
+`storage.errors` (2xx) and `auth.errors` (3xx) have their own; `archive.dimse.status` turns any of them into a wire
+status, `archive.cli` into one line and an exit code.
+"""
+
+from typing import ClassVar
+
+
+class ArchiveError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    number: ClassVar[int] = 100
+    exit_code: ClassVar[int] = 2
+
+
+class SettingsInvalid(ArchiveError):
+    """``strongroom.toml`` has an unknown key, a wrong type or a value out of range."""
+
+    number = 101
+
+
+class SecretExposed(ArchiveError):
+    """A secret file can be read by others than its owner."""
+
+    number = 102
+
+
+class HomeInvalid(ArchiveError):
+    """The home is missing, incomplete, or (for ``init``) not empty."""
+
+    number = 103
+
+
+class HomeInUse(ArchiveError):
+    """Another server holds this home."""
+
+    number = 104
+
+
+class ListenFailed(ArchiveError):
+    """The port cannot be listened on."""
+
+    number = 105
+
+
+class ServerUnreachable(ArchiveError):
+    """A server holds this home but does not answer on its control socket."""
+
+    number = 106
+
+
+class UsageInvalid(ArchiveError):
+    """The command line or the request on the control socket makes no sense."""
+
+    number = 107
+
+
+class AuditUnavailable(ArchiveError):
+    """The audit trail cannot be written; protected data does not move."""
+
+    number = 110
+
+
+class TrailDamaged(ArchiveError):
+    """The audit trail is not what was written."""
+
+    number = 111
+    exit_code = 1
+
+
+class ProtocolViolation(ArchiveError):
+    """The peer broke PS3.8 or PS3.7; the association is aborted. ``abort_reason`` is that of Table 9-26."""
+
+    number = 401
+
+    def __init__(self, message: str, *, abort_reason: int = 0) -> None:
+        super().__init__(message)
+        self.abort_reason = abort_reason
+
+
+class LimitExceeded(ProtocolViolation):
+    """The peer crossed a named bound of `archive.upper_layer.limits`."""
+
+    number = 402
+
+
+class PeerTooSlow(ProtocolViolation):
+    """A deadline passed: handshake, association request, PDU or idle."""
+
+    number = 403
+
+
+class PeerGone(ArchiveError):
+    """The connection ended without a release."""
+
+    number = 404
+
+
+class CommandRefused(ArchiveError):
+    """A DIMSE request that is answered with a failure status and nothing more."""
+
+    number = 410
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

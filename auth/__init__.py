@@ -1,0 +1,1 @@
+"""Says who, and whether. Knows nothing of objects on disk or of DIMSE."""

@@ -1,0 +1,91 @@
+"""What can go wrong while saying who, and whether. Every class carries a unique ``number`` (3xx: auth)."""
+
+from typing import ClassVar
+
+
+class AuthError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    number: ClassVar[int] = 300
+
+
+class UnknownNode(AuthError):
+    """The certificate belongs to no registered node."""
+
+    number = 301
+
+
+class CertificateRefused(AuthError):
+    """The peer certificate fails a numbered check: validity, issuer, usage, revocation."""
+
+    number = 302
+
+
+class AuthenticationFailed(AuthError):
+    """The credential was examined and is not good. ``reason`` is for the audit, never for the peer."""
+
+    number = 310
+
+    def __init__(self, reason: str, *, claimed: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.claimed = claimed
+
+
+class IdentityRequired(AuthenticationFailed):
+    """The node must say who is at it, and did not."""
+
+    number = 311
+
+
+class IdentityTypeRefused(AuthenticationFailed):
+    """A user identity type that this node may not use or nobody here verifies."""
+
+    number = 312
+
+
+class PolicyInvalid(AuthError):
+    """The policy set does not parse, validate or compile; nothing is permitted until it does."""
+
+    number = 320
+
+
+class PolicyUnavailable(AuthError):
+    """A decision could not be made; it counts as a denial."""
+
+    number = 321
+
+
+class AccessDenied(AuthError):
+    """The policy does not permit the action. ``reason`` is for the audit, never for the peer."""
+
+    number = 330
+
+    def __init__(self, action: str, reason: str) -> None:
+        super().__init__(f"{action}: {reason}")
+        self.action = action
+        self.reason = reason
+
+
+class AuthorityError(AuthError):
+    """A certificate could not be issued, or the authority's keys are not usable."""
+
+    number = 340
+
+
+class RecordInvalid(AuthError):
+    """A user or node record is not well-formed: name, role, title, passcode."""
+
+    number = 350
+
+
+class RecordExists(AuthError):
+    """A user or node of that name is already there."""
+
+    number = 351
+
+
+class RecordMissing(AuthError):
+    """No user or node of that name."""
+
+    number = 352

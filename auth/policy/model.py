@@ -1,0 +1,94 @@
+"""The vocabulary of authorization: actions, request, decision, obligations and residual. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from auth.principal import Assurance, NodeIdentity, Principal
+
+
+class Action(Enum):
+    """Everything a policy can permit; the values are the action names of the Cedar schema."""
+
+    ASSOCIATE = "Associate"
+    ECHO = "Echo"
+    STORE = "Store"
+    QUERY = "Query"
+    RETRIEVE = "Retrieve"
+    MOVE = "Move"
+    RECEIVE = "Receive"
+    COMMIT = "Commit"
+    DELETE = "Delete"
+    EXPORT = "Export"
+    ADMINISTER = "Administer"
+    BREAK_GLASS = "BreakGlass"
+
+
+NEEDS_A_PERSON = frozenset(
+    {Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.DELETE, Action.EXPORT, Action.ADMINISTER, Action.BREAK_GLASS}
+)
+"""A node's own roles never allow these without a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """Who asks for what. ``resource`` holds the Cedar attributes of the study asked about; None: not known yet."""
+
+    action: Action
+    node: NodeIdentity
+    principal: Principal | None
+    assurance: Assurance
+    resource_id: str | None = None
+    resource: Mapping[str, object] | None = None
+    context: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Obligations:
+    """What must be done if the action goes ahead. One that nobody implements denies."""
+
+    hide: frozenset[str] = frozenset()
+    """Keywords of attributes that the person may neither see nor match on."""
+    unknown: frozenset[str] = frozenset()
+    """Obligations by name that this release does not implement."""
+
+    def union(self, other: "Obligations") -> "Obligations":
+        """Obligations are united, never intersected."""
+        return Obligations(self.hide | other.hide, self.unknown | other.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Permit or deny, why, and under which obligations."""
+
+    permitted: bool
+    reason: str
+    """Which policies decided, or why none could; for the audit and ``policy explain``, never for the peer."""
+    obligations: Obligations = Obligations()
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualPolicy:
+    """One policy that still depends on the resource: conditions as Cedar's JSON expressions (EST)."""
+
+    policy_id: str
+    effect: str
+    conditions: tuple[Any, ...]
+    """Each ``{"kind": "when" | "unless", "body": expression}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """What remains of the policy set once principal, action and context are known, for one subject.
+
+    The action is permitted on a resource where some permit is true and no forbid is. ``environment`` holds what a
+    residual may still name: the subject and the context.
+    """
+
+    permits: tuple[ResidualPolicy, ...]
+    forbids: tuple[ResidualPolicy, ...]
+    obligations: Obligations
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    constant: bool | None = None
+    """True or False where nothing depends on the resource."""

@@ -1,0 +1,85 @@
+"""What can go wrong while keeping objects.
+
+Every class carries a unique ``number`` (2xx: storage). The wire status that answers each of them is chosen in one
+table, `archive.dimse.status`; nothing here knows DIMSE.
+"""
+
+from typing import ClassVar
+
+
+class StorageError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    number: ClassVar[int] = 200
+
+
+class InvalidIdentifier(StorageError):
+    """A UID that is not one (PS3.5 9.1): wrong characters, a leading zero, or more than 64 of them."""
+
+    number = 201
+
+
+class MalformedDataSet(StorageError):
+    """The sender's bytes are not a data set in the negotiated transfer syntax (PS3.5 7)."""
+
+    number = 202
+
+
+class DataSetLimitExceeded(StorageError):
+    """The sender's data set crosses a named bound: elements, nesting, size or inflation ratio."""
+
+    number = 203
+
+
+class DataSetMismatch(StorageError):
+    """The data set is not the object that the command announced, or lacks a UID that files it (PS3.4 B.2.3)."""
+
+    number = 204
+
+
+class InstanceConflict(StorageError):
+    """Another object is already kept under this SOP Instance UID; it is never overwritten."""
+
+    number = 205
+
+
+class UnsupportedTransferSyntax(StorageError):
+    """The transfer syntax does not encode a data set that this archive stores."""
+
+    number = 206
+
+
+class OutOfSpace(StorageError):
+    """The file system has no room above the reserve."""
+
+    number = 210
+
+
+class StoreReadOnly(StorageError):
+    """A sync or a step after the commit point failed; nothing is accepted until an operator has looked."""
+
+    number = 211
+
+
+class StoreNotReady(StorageError):
+    """The index is being rebuilt; what it would answer is not complete yet."""
+
+    number = 212
+
+
+class IntegrityFault(StorageError):
+    """Stored bytes are not what was written: a failed authentication tag, digest, chain or signature."""
+
+    number = 220
+
+
+class ObjectMissing(StorageError):
+    """The index names an object whose bytes are not there."""
+
+    number = 221
+
+
+class KeyUnavailable(StorageError):
+    """The key that wrapped this object's data key is not in the keyring."""
+
+    number = 222

@@ -1,0 +1,91 @@
+"""What storage needs from outside and what it promises inside, as protocols. One contract suite each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from storage.identifiers import ObjectId
+from storage.instance import StagedBytes
+
+
+class BlobWriter(Protocol):
+    """One object's bytes on their way to the store. Exactly one of `stage` and `discard` ends it."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes. Raises `OutOfSpace` when the file system has no room above the reserve."""
+
+    def stage(self) -> StagedBytes:
+        """Put what was written on stable storage, still invisible. Raises `StoreReadOnly` when the sync fails."""
+
+    def discard(self) -> None:
+        """Remove every trace; idempotent."""
+
+
+class BlobReader(Protocol):
+    """Random access to one published object."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes at ``offset``, fewer only at the end."""
+
+    def close(self) -> None:
+        """Release the object; idempotent."""
+
+
+class BlobStore(Protocol):
+    """Immutable objects by address. Adapters: `storage.blobs.filesystem`."""
+
+    def create(self, object_id: ObjectId) -> BlobWriter:
+        """Begin an object, invisible until published."""
+
+    def publish(self, batch: Sequence[tuple[bytes, StagedBytes]]) -> None:
+        """Make staged objects visible under their addresses and durable, all before it returns; idempotent.
+
+        Raises:
+            StoreReadOnly: a sync failed; it is not retried.
+        """
+
+    def open(self, address: bytes) -> BlobReader:
+        """Raises `ObjectMissing` when nothing is published under the address."""
+
+    def remove(self, address: bytes) -> None:
+        """Unlink a published object; absent is success."""
+
+    def addresses(self) -> Iterator[bytes]:
+        """Every published address."""
+
+    def strangers(self) -> Iterator[str]:
+        """Names found in the store that no object explains."""
+
+    def sweep(self) -> int:
+        """At start-up: remove what was staged and never published; how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One committed event, as the ledger holds it and the audit journal is told of it."""
+
+    sequence: int
+    event: str
+    time: str
+    facts: dict[str, object]
+    """The event's own fields: for ``stored`` the key, object id, address and salted commitment; for ``labelled``
+    the study and label; for ``authority`` what changed."""
+    provenance: dict[str, object]
+    """Who and whence, opaque to storage: written by the services, read by the audit."""
+
+
+class CommitJournal(Protocol):
+    """Where committed events are told before anyone is answered (implemented by the audit trail)."""
+
+    def committed(self, entries: Sequence[LedgerEntry]) -> None:
+        """Put a record of each on stable storage before returning. Raises on failure."""
+
+    def position(self) -> int:
+        """The ledger sequence that the journal has reached; 0 if none."""
+
+    def recovered(self, entries: Sequence[LedgerEntry]) -> None:
+        """As `committed`, for events found at start-up that the journal had not been told of."""
