@@ -24,8 +24,11 @@ class UserStore(Protocol):
     def user(self, name: str) -> UserRecord | None:
         """The user of exactly this name, None if there is none. Disabled users are returned as such."""
 
-    def replace_hash(self, name: str, passcode_hash: str) -> None:
-        """Keep a hash made anew with stronger parameters."""
+    def replace_hash(self, name: str, passcode_hash: str, *, instead_of: str) -> None:
+        """Keep a hash made anew with stronger parameters, unless the kept one is no longer ``instead_of``.
+
+        The passcode may have been changed, or the user removed, while the new hash was computed; that stands.
+        """
 
 
 @dataclass(frozen=True, slots=True)

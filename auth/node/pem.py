@@ -1,0 +1,118 @@
+"""Certificates and keys as files: bounded reading, exclusive writing. Nothing here decides whether to trust one."""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from auth.errors import AuthorityError
+
+MAX_FILE_BYTES = 262_144
+"""No certificate or key file of ours comes near; a larger one is not read."""
+
+
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """Every certificate of a PEM file, at least one, the leaf first.
+
+    Raises:
+        AuthorityError: the file is missing, too large, or holds no certificate.
+    """
+    data = _read(path)
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise AuthorityError(f"{path.name} holds no readable certificate") from error
+
+
+def read_certificate(path: Path) -> bytes:
+    """DER of the first certificate of a PEM file, or of a DER file, as an operator may bring either.
+
+    Raises:
+        AuthorityError: the file is missing, too large, or holds no certificate.
+    """
+    data = _read(path)
+    try:
+        loaded = x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
+    except ValueError as error:
+        raise AuthorityError(f"{path.name} holds no readable certificate") from error
+    return loaded.public_bytes(serialization.Encoding.DER)
+
+
+def read_private_key(path: Path) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    """An RSA or elliptic curve key from a PEM file without a passphrase.
+
+    Raises:
+        AuthorityError: the file is missing, too large, no such key, or others than its owner can read it.
+    """
+    refuse_exposed(path)
+    try:
+        key = serialization.load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError) as error:
+        raise AuthorityError(f"{path.name} holds no private key that can be read without a passphrase") from error
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise AuthorityError(f"{path.name} is neither an RSA nor an elliptic curve key")
+    return key
+
+
+def refuse_exposed(path: Path) -> None:
+    """Refuse a key file that its group or the world can read or write.
+
+    Raises:
+        AuthorityError: it is missing or exposed.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise AuthorityError(f"{path}: {error.strerror}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise AuthorityError(f"{path} can be reached by others than its owner: chmod 600")
+
+
+def write_exclusively(directory: Path, contents: Mapping[str, tuple[bytes, int]]) -> None:
+    """Write all files (name: bytes and mode) durably into a folder, made 0700 if missing, or none of them.
+
+    Raises:
+        AuthorityError: one is already there, or the folder cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in contents:
+            if os.path.lexists(directory / name):
+                raise AuthorityError(f"{directory / name} is already there; nothing is overwritten")
+        for name, (data, mode) in contents.items():
+            descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+            written.append(directory / name)
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+        _sync_directory(directory)
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise AuthorityError(f"{directory}: {error.strerror}") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise AuthorityError(f"{path}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise AuthorityError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    return data
