@@ -1,7 +1,6 @@
 """Every event renders as a message of PS3.15 A.5 that the published grammar accepts."""
 
 import base64
-import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -85,6 +84,16 @@ def test_any_text_in_a_name_stays_text(name):
     assert len(message.findall("ParticipantObjectIdentification")) == 2
 
 
+def made_optional(grammar, element):
+    start = grammar.index("{", grammar.index(f"element {element} "))
+    depth, end = 0, start
+    while True:
+        depth += {"{": 1, "}": -1}.get(grammar[end], 0)
+        end += 1
+        if depth == 0:
+            return f"{grammar[:end]}*{grammar[end:].removeprefix('*')}"
+
+
 def test_the_published_grammar_accepts_every_message(tmp_path):
     grammar = shared("schemas", "dcm4che", "audit-message.rnc")
     etree = pytest.importorskip("lxml.etree")
@@ -92,8 +101,8 @@ def test_the_published_grammar_accepts_every_message(tmp_path):
     lines = grammar.read_text(encoding="utf-8").splitlines()
     text = "\n".join(line.split("#")[0] for line in lines)
     # This copy demands a description of every object and a study in each; PS3.15 A.5.1.1 makes both optional.
-    for optional in ("ParticipantObjectDescription", "ParticipantObjectContainsStudy"):
-        text = re.sub(rf"(element {optional} \{{[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*\}})[*?]?", r"\1*", text)
+    for element in ("ParticipantObjectDescription", "ParticipantObjectContainsStudy"):
+        text = made_optional(text, element)
     plain.write_text(text, encoding="utf-8")
     # In a process of its own: the converter warns of its own age, and warnings are errors here.
     converted = subprocess.run([sys.executable, "-m", "rnc2rng", str(plain)], capture_output=True, check=True)

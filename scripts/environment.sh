@@ -1,0 +1,62 @@
+# Sourced by the other scripts: system packages where they may be installed, and the Python environment in .venv.
+# shellcheck shell=bash
+
+say() { printf '== %s\n' "$*" >&2; }
+fail() { printf 'strongroom: %s\n' "$*" >&2; exit 2; }
+
+# system_packages WHY PACKAGE... : install what is missing; where that is not permitted, say which and go on.
+system_packages() {
+    local why=$1 missing=() package
+    shift
+    command -v dpkg-query >/dev/null || { say "not a Debian or Ubuntu system; $why may need: $*"; return 0; }
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    local run=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then run=(sudo -n); else
+            say "$why wants system packages that only root can install: apt-get install ${missing[*]}"
+            return 0
+        fi
+    fi
+    say "installing system packages for $why: ${missing[*]}"
+    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 || say "apt-get update failed; trying on"
+    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
+        >/dev/null || say "could not install: ${missing[*]}"
+}
+
+# a_python : the newest suitable interpreter.
+a_python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# python_environment EXTRAS : make or renew .venv for these extras; done once per state of pyproject.toml.
+python_environment() {
+    local extras=$1 stamp python
+    stamp=.venv/.installed-$(printf '%s %s' "$extras" "$(cat pyproject.toml)" | sha256sum | cut -c1-16)
+    [ -e "$stamp" ] && return 0
+    a_python >/dev/null || system_packages "Python" python3 python3-venv python3-dev
+    python=$(a_python) || fail "Python 3.11 or later with venv is needed: apt-get install python3 python3-venv"
+    [ -x .venv/bin/python ] || { say "making .venv with $("$python" --version)"; "$python" -m venv .venv; }
+    say "installing Python packages ($extras)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
+    touch "$stamp"
+}
+
+# directory_extras : python-ldap and pykerberos, which build against system headers; the server starts without them.
+directory_extras() {
+    .venv/bin/python -c 'import ldap, kerberos' 2>/dev/null && return 0
+    system_packages "LDAP and Kerberos" gcc python3-dev libldap2-dev libsasl2-dev libkrb5-dev
+    say "building python-ldap and pykerberos"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[ldap,kerberos]" ||
+        say "python-ldap or pykerberos could not be built; directories and Kerberos stay unavailable"
+}
