@@ -7,7 +7,6 @@ and exits non-zero if any of them failed.
 import argparse
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import signal
@@ -263,8 +262,11 @@ class Demo:
         foreign = self.work / "foreign"
         foreign.mkdir()
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-            + ["-subj", "/CN=WS1", "-keyout", str(foreign / "key.pem"), "-out", str(foreign / "cert.pem")],
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+                *("-days", "2", "-subj", "/CN=WS1"),
+                *("-keyout", str(foreign / "key.pem"), "-out", str(foreign / "cert.pem")),
+            ],
             check=True,
             capture_output=True,
         )
@@ -340,7 +342,6 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     with tempfile.TemporaryDirectory(prefix="strongroom-demo-") as temporary:
         work = Path(temporary)
-        os.chmod(work, 0o700)
         demo = Demo(arguments.home or work / "home", work)
         try:
             demo.prepare()
