@@ -1,0 +1,67 @@
+"""Who a session's node and person are *now*: an association outlives neither a removal nor a lost role.
+
+A session is frozen at admission; registrations go on changing. Before each decision the subjects are read anew:
+gone, disabled or re-keyed denies, and roles are those that both admission and the present registration give, so
+that a change can narrow a running association at once and widen it only at the next one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from archive.session import AssociationSession
+from auth.ports import NodeStore, UserStore
+from auth.principal import NodeIdentity, NodeTrust, Principal
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """Node and person as policy sees them at this moment."""
+
+    node: NodeIdentity
+    principal: Principal | None
+
+
+class NotInGoodStanding(Exception):
+    """The node or the person may no longer act at all; the text says why, for the audit."""
+
+
+class Standing(Protocol):
+    """Where the enforcement point asks who is asking now."""
+
+    def subjects(self, session: AssociationSession) -> Subjects:
+        """Node and person of a session, as they are registered now.
+
+        Raises:
+            NotInGoodStanding: one of them is gone, disabled or another than was admitted.
+        """
+
+
+class RegisteredStanding:
+    """Standing by the registers of nodes and users; both lookups are expected to be answered from memory."""
+
+    def __init__(self, nodes: NodeStore, users: UserStore) -> None:
+        self._nodes = nodes
+        self._users = users
+
+    def subjects(self, session: AssociationSession) -> Subjects:
+        """See `Standing.subjects`."""
+        return Subjects(self._node(session.node), self._person(session))
+
+    def _node(self, admitted: NodeIdentity) -> NodeIdentity:
+        if admitted.trust is NodeTrust.PLAIN or admitted.fingerprint is None:
+            now = self._nodes.by_title(admitted.name)
+        else:
+            now = self._nodes.by_fingerprint(admitted.fingerprint)
+        if now is None or now.name != admitted.name:
+            raise NotInGoodStanding(f"node {admitted.name} is no longer registered as it was admitted")
+        if now.roles == admitted.roles:
+            return now
+        return replace(now, roles=now.roles & admitted.roles)
+
+    def _person(self, session: AssociationSession) -> Principal | None:
+        admitted = session.principal
+        if admitted is None:
+            return None
+        record = self._users.user(admitted.name)
+        if record is None or not record.enabled:
+            raise NotInGoodStanding(f"user {admitted.name} is removed or disabled")
+        return Principal(admitted.name, record.roles & admitted.roles, record.attributes)

@@ -1,0 +1,121 @@
+"""How subjects, circumstances and studies look to Cedar: entities and context as its JSON, and nothing else.
+
+The names here are those of ``schema.cedarschema``. A test loads the shipped schema and compares.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+from auth.policy.model import AccessRequest, Action
+from auth.principal import NodeIdentity, Principal
+
+Kind: TypeAlias = Literal["string", "long", "set"]
+
+STUDY_ATTRIBUTES: Final[Mapping[str, Kind]] = {
+    "study_uid": "string",
+    "patient_id": "string",
+    "study_date": "long",
+    "institution": "string",
+    "department": "string",
+    "station": "string",
+    "referring_physician": "string",
+    "performing_physicians": "set",
+    "modalities": "set",
+    "body_parts": "set",
+    "labels": "set",
+}
+"""Every attribute of a study that a policy can read. Sets and ``study_uid`` are always there, the rest may be absent."""
+
+ALWAYS_PRESENT: Final = frozenset({"study_uid"} | {name for name, kind in STUDY_ATTRIBUTES.items() if kind == "set"})
+STUDY: Final = "Study"
+ARCHIVE: Final = {"type": "Archive", "id": "archive"}
+ABOUT_THE_ARCHIVE: Final = frozenset({Action.ASSOCIATE, Action.ECHO, Action.ADMINISTER})
+"""Actions whose resource is the archive itself; every other acts on a study."""
+
+EntityUid: TypeAlias = dict[str, str]
+"""``{"type": ..., "id": ...}``"""
+
+
+def person_uid(principal: Principal) -> EntityUid:
+    """The Cedar entity of a person."""
+    return {"type": "User", "id": principal.name}
+
+
+def node_uid(node: NodeIdentity) -> EntityUid:
+    """The Cedar entity of a node."""
+    return {"type": "Node", "id": node.name}
+
+
+def subject_entities(
+    node: NodeIdentity, principal: Principal | None, readable: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    """Node and person as Cedar entities, roles as parents.
+
+    ``readable`` says which attributes of a person the schema declares; the others are unknown to every policy.
+    """
+    entities = [{"uid": node_uid(node), "attrs": {}, "parents": _roles(node.roles)}]
+    if principal is not None:
+        attributes = {name: value for name, value in principal.attributes.items() if readable(name)}
+        entities.append(
+            {"uid": person_uid(principal), "attrs": {"attributes": attributes}, "parents": _roles(principal.roles)}
+        )
+    return entities
+
+
+def study_entity(study_uid: str, attributes: Mapping[str, object]) -> dict[str, Any]:
+    """A study as a Cedar entity; attributes without a value are left out, sets are ordered."""
+    shown = {
+        name: sorted(value) if isinstance(value, frozenset | set) else value
+        for name, value in attributes.items()
+        if value is not None
+    }
+    return {"uid": {"type": STUDY, "id": study_uid}, "attrs": shown, "parents": []}
+
+
+def circumstances(request: AccessRequest) -> dict[str, Any]:
+    """The Cedar context of a request."""
+    assurance = request.assurance
+    context: dict[str, Any] = {
+        "node": {"__entity": node_uid(request.node)},
+        "tls": assurance.tls,
+        "trust": request.node.trust.value,
+    }
+    if request.principal is not None:
+        context["person"] = {"__entity": person_uid(request.principal)}
+    if assurance.identity_type is not None:
+        context["identity_type"] = assurance.identity_type
+    if assurance.verified_by is not None:
+        context["verified_by"] = assurance.verified_by
+    context.update(request.context)
+    return context
+
+
+def cedar_literal(uid: EntityUid) -> str:
+    """An entity as Cedar source text in Cedar's own normal form: ``User::"name"``.
+
+    Partial evaluation takes subjects as text, and only where nothing is escaped that need not be.
+    """
+    text = "".join(_escaped(character, at_start=not index) for index, character in enumerate(uid["id"]))
+    return f'{uid["type"]}::"{text}"'
+
+
+def cedar_json(value: object) -> str:
+    """JSON as Cedar reads it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+_ESCAPES: Final = {"\0": "\\0", "\t": "\\t", "\r": "\\r", "\n": "\\n", "\\": "\\\\", '"': '\\"', "'": "\\'"}
+
+
+def _escaped(character: str, *, at_start: bool) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable() and not (at_start and unicodedata.combining(character)):
+        return character
+    return f"\\u{{{ord(character):x}}}"
+
+
+def _roles(roles: frozenset[str]) -> list[EntityUid]:
+    return [{"type": "Role", "id": role} for role in sorted(roles)]

@@ -1,0 +1,246 @@
+"""From a directory of Cedar files to one policy set that may count, or a list of everything that is wrong with it.
+
+1. every file is UTF-8 and parses; no templates
+2. every policy has a unique ``@id``; what its other annotations demand is understood
+3. Cedar's strict validation against ``schema.cedarschema``
+4. the schema takes the requests that this release makes
+5. every condition on the resource can become a condition on rows (`auth.policy.lint`)
+
+An empty set is valid: it denies everything.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import cedarpy
+from cedarpy import pst
+
+from auth.errors import PolicyInvalid
+from auth.policy import lint
+from auth.policy.attributes import ABOUT_THE_ARCHIVE, ARCHIVE, STUDY, STUDY_ATTRIBUTES, Kind, cedar_json, study_entity
+from auth.policy.model import Action, Obligations
+
+SCHEMA_FILE: Final = "schema.cedarschema"
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_UNDERSTOOD: Final = frozenset({"id", "reason", "hide"})
+_PROBE: Final[Mapping[Kind, object]] = {"string": "", "long": 0, "set": [""]}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPolicies:
+    """A policy set that passed every check, with what is told of it."""
+
+    fingerprint: str
+    """SHA-256 over the names and bytes of all files, hexadecimal."""
+    effects: Mapping[str, str]
+    """``permit`` or ``forbid`` by policy id."""
+    obligations: Mapping[str, Obligations]
+    reasons: Mapping[str, str]
+    """What each policy is for, in words, where it says so."""
+    roles: frozenset[str]
+    """Every role that some policy names."""
+    study_attributes: frozenset[str]
+    """Attributes of studies that some policy reads."""
+    names_studies: bool
+    """Whether some policy compares the study itself and not only its attributes."""
+    handle: Any = field(repr=False)
+    schema: Any = field(repr=False)
+
+
+def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> LoadedPolicies:
+    """Read and check every ``*.cedar`` file of a directory.
+
+    ``is_keyword`` says which DICOM keywords ``@hide`` may name; without it any word is taken.
+
+    Raises:
+        PolicyInvalid: names every finding, one a line.
+    """
+    findings: list[str] = []
+    texts = _read(directory)
+    fingerprint = _fingerprint(texts)
+    schema = _schema(texts.pop(SCHEMA_FILE))
+    policies = _parse(texts, findings)
+    for identifier, (name, policy) in policies.items():
+        findings += [f"{name}: {identifier}: {finding}" for finding in _annotation_findings(policy, is_keyword)]
+    _refuse(findings)
+    findings += _validation_findings(texts, schema)
+    _refuse(findings)
+    compiled = {key: _compilable(name, policy, findings) for key, (name, policy) in policies.items()}
+    _refuse(findings)
+    return LoadedPolicies(
+        fingerprint=fingerprint,
+        effects={key: policy.effect for key, policy in compiled.items()},
+        obligations={key: obligations_of(policy.annotations) for key, policy in compiled.items()},
+        reasons={key: policy.annotations.get("reason", "") for key, policy in compiled.items()},
+        roles=frozenset(
+            part.id for part in lint.parts(compiled) if isinstance(part, pst.EntityUid) and str(part.type) == "Role"
+        ),
+        study_attributes=_attributes_read(compiled),
+        names_studies=_names_studies(compiled),
+        handle=cedarpy.PolicySet.from_pst(
+            pst.PolicySet(templates={}, static_policies=compiled, template_links=())
+        ),
+        schema=schema,
+    )
+
+
+def obligations_of(annotations: Mapping[str, str]) -> Obligations:
+    """What a permit's annotations oblige to."""
+    hidden = (word.strip() for word in annotations.get("hide", "").split(","))
+    return Obligations(
+        hide=frozenset(word for word in hidden if word), unknown=frozenset(annotations) - _UNDERSTOOD
+    )
+
+
+def _refuse(findings: list[str]) -> None:
+    if findings:
+        raise PolicyInvalid("\n".join(findings))
+
+
+def _read(directory: Path) -> dict[str, str]:
+    texts = {}
+    try:
+        paths = [directory / SCHEMA_FILE, *sorted(directory.glob("*.cedar"))]
+        for path in paths:
+            texts[path.name] = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise PolicyInvalid(f"{path.name}: not UTF-8") from None
+    except OSError as error:
+        raise PolicyInvalid(f"{error.filename or directory}: {error.strerror}") from None
+    return texts
+
+
+def _fingerprint(texts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name, text in texts.items():
+        for part in (name.encode(), text.encode()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _schema(text: str) -> Any:
+    try:
+        schema = cedarpy.Schema.from_str(text)
+        entities = cedarpy.Entities.from_json_str(cedar_json(_probe_entities()), schema=schema)
+    except ValueError as error:
+        raise PolicyInvalid(f"{SCHEMA_FILE}: {_first_line(error)}") from None
+    findings = []
+    for action in Action:
+        for subject in ("User", "Node"):
+            answer = cedarpy.is_authorized(_probe_request(action, subject), cedarpy.PolicySet.from_str(""), entities, schema)
+            findings += [f"{SCHEMA_FILE}: {action.value} by a {subject}: {words}" for words in answer.diagnostics.errors]
+    _refuse(findings)
+    return schema
+
+
+def _probe_entities() -> list[dict[str, Any]]:
+    role = [{"type": "Role", "id": "-"}]
+    return [
+        study_entity("-", {name: _PROBE[kind] for name, kind in STUDY_ATTRIBUTES.items()}),
+        {"uid": {"type": "User", "id": "-"}, "attrs": {"attributes": {}}, "parents": role},
+        {"uid": {"type": "Node", "id": "-"}, "attrs": {}, "parents": role},
+        {"uid": ARCHIVE, "attrs": {}, "parents": []},
+    ]
+
+
+def _probe_request(action: Action, subject: str) -> dict[str, Any]:
+    """A request with everything that a request can have."""
+    return {
+        "principal": {"type": subject, "id": "-"},
+        "action": {"type": "Action", "id": action.value},
+        "resource": ARCHIVE if action in ABOUT_THE_ARCHIVE else {"type": STUDY, "id": "-"},
+        "context": {
+            "node": {"__entity": {"type": "Node", "id": "-"}},
+            "person": {"__entity": {"type": "User", "id": "-"}},
+            "tls": True,
+            "trust": "",
+            "identity_type": 0,
+            "verified_by": "",
+            "sop_class": "",
+        },
+    }
+
+
+def _parse(texts: Mapping[str, str], findings: list[str]) -> dict[str, tuple[str, Any]]:
+    """Policies by ``@id``, each with the name of its file."""
+    policies: dict[str, tuple[str, Any]] = {}
+    for name, text in texts.items():
+        try:
+            parsed = cedarpy.PolicySet.from_str(text).to_pst()
+        except ValueError as error:
+            findings.append(f"{name}: {_first_line(error)}")
+            continue
+        if parsed.templates:
+            findings.append(f"{name}: templates (?principal, ?resource) are not used here")
+        for number, policy in enumerate(parsed.static_policies.values(), start=1):
+            identifier = policy.annotations.get("id", "")
+            if _ID.fullmatch(identifier) is None:
+                findings.append(f"{name}: policy {number} has no @id of letters, digits, dots, hyphens and underscores")
+            elif identifier in policies:
+                findings.append(f"{name}: {identifier}: the same @id is used in {policies[identifier][0]}")
+            else:
+                policies[identifier] = (name, dataclasses.replace(policy, id=identifier))
+    return policies
+
+
+def _annotation_findings(policy: Any, is_keyword: Callable[[str], bool] | None) -> list[str]:
+    if policy.effect == "forbid":
+        pointless = sorted(set(policy.annotations) - {"id", "reason"})
+        return [f"@{name} on a forbid obliges nobody" for name in pointless]
+    if "hide" not in policy.annotations:
+        return []
+    hidden = obligations_of(policy.annotations).hide
+    if not hidden:
+        return ["@hide names no attribute"]
+    return [f"@hide: {word} is no DICOM keyword" for word in sorted(hidden) if is_keyword and not is_keyword(word)]
+
+
+def _validation_findings(texts: Mapping[str, str], schema: Any) -> list[str]:
+    findings = []
+    for name, text in texts.items():
+        result = cedarpy.validate_policies(text, schema)
+        names = result.id_annotations_by_policy_id
+        findings += [
+            f"{name}: {names.get(error.policy_id, error.policy_id)}: {error.error.rpartition('`, ')[2] or error.error}"
+            for error in result.errors
+        ]
+        if not result.validation_passed and not result.errors:
+            findings.append(f"{name}: refused by validation")
+    return findings
+
+
+def _compilable(name: str, policy: Any, findings: list[str]) -> Any:
+    """The policy as it is evaluated, ``if-then-else`` rewritten; what cannot be compiled is added to the findings."""
+    clauses = []
+    for number, clause in enumerate(policy.clauses, start=1):
+        expression = lint.rewritten(clause.expr)
+        try:
+            lint.check(expression)
+        except lint.NotExpressible as error:
+            findings.append(f"{name}: {policy.id}: clause {number}: {error}: it cannot become a condition on rows")
+        clauses.append(type(clause)(expression))
+    return dataclasses.replace(policy, clauses=tuple(clauses))
+
+
+def _attributes_read(policies: Mapping[str, Any]) -> frozenset[str]:
+    read = set()
+    for part in lint.parts(dict(policies)):
+        if isinstance(part, pst.GetAttr) and isinstance(part.base, pst.Var) and part.base.name == "resource":
+            read.add(part.attr)
+        elif isinstance(part, pst.HasAttr) and isinstance(part.base, pst.Var) and part.base.name == "resource":
+            read.add(part.attrs[0])
+    return frozenset(read)
+
+
+def _names_studies(policies: Mapping[str, Any]) -> bool:
+    """Whether any policy names a study by its entity, and so may tell two studies with equal attributes apart."""
+    return any(isinstance(part, pst.EntityUid) and str(part.type) == STUDY for part in lint.parts(dict(policies)))
+
+
+def _first_line(error: ValueError) -> str:
+    return next(iter(str(error).splitlines()), "refused")
