@@ -3,7 +3,7 @@ disbelieves refuses, and nobody after it is asked."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from auth.credential import Credential
 from auth.errors import AuthenticationFailed
@@ -62,7 +62,13 @@ class Chain:
         """
         for provider in self._by_type.get(credential.identity_type, ()):
             try:
-                verdict = provider.verify(credential, node)
+                match provider.verify(credential, node):
+                    case Verdict.NOT_MINE:
+                        continue
+                    case Principal() as person:
+                        return person, provider.name
+                    case other:
+                        assert_never(other)
             except AuthenticationFailed:
                 raise
             except Exception as error:
@@ -71,9 +77,4 @@ class Chain:
                 raise AuthenticationFailed(
                     f"{provider.name} failed ({type(error).__name__})", claimed=claimed
                 ) from error
-            match verdict:
-                case Verdict.NOT_MINE:
-                    continue
-                case Principal():
-                    return verdict, provider.name
         raise AuthenticationFailed("nobody vouches for this name", claimed=claimed)

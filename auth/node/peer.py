@@ -145,7 +145,7 @@ def _parse(certificate: bytes) -> x509.Certificate:
         parsed = x509.load_der_x509_certificate(certificate)
         # Extensions are parsed when they are first read: read them now, so that damaged ones are refused here.
         _ = parsed.extensions
-    except (ValueError, x509.DuplicateExtension) as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise CertificateRefused("not a certificate that can be read") from error
     return parsed
 
