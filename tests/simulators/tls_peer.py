@@ -18,13 +18,19 @@ class Handshake:
     version: str | None
     cipher: str | None
     resumed: bool
+    session: ssl.SSLSession | None = None
 
     @property
     def taken(self) -> bool:
         return self.server_error is None and self.client_error is None
 
 
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext, server_name: str = "127.0.0.1") -> Handshake:
+def handshake(
+    server: ssl.SSLContext,
+    client: ssl.SSLContext,
+    server_name: str = "127.0.0.1",
+    session: ssl.SSLSession | None = None,
+) -> Handshake:
     """Connect, shake hands, exchange one byte each way (TLS 1.3 tells a client of its refusal only then), close."""
     result = Handshake(None, None, None, None, None, None, False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -32,6 +38,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, server_name: str =
         def serve() -> None:
             connection, _ = listener.accept()
             connection.settimeout(10)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 with server.wrap_socket(connection, server_side=True) as wrapped:
                     result.peer_certificate = wrapped.getpeercert(binary_form=True)
@@ -47,14 +54,14 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, server_name: str =
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            with (
-                socket.create_connection(listener.getsockname(), timeout=10) as raw,
-                client.wrap_socket(raw, server_hostname=server_name) as wrapped,
-            ):
+            raw = socket.create_connection(listener.getsockname(), timeout=10)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with raw, client.wrap_socket(raw, server_hostname=server_name, session=session) as wrapped:
                 result.server_chain_leaf = wrapped.getpeercert(binary_form=True)
                 wrapped.sendall(b"?")
                 if wrapped.recv(1) != b"!":
                     raise ConnectionResetError("closed by the server")
+                result.session = wrapped.session
         except OSError as error:
             result.client_error = error
         finally:

@@ -90,11 +90,21 @@ def test_client_without_a_certificate_is_refused(authority, server):
     assert not result.taken
 
 
-def test_tls_1_3_gives_no_ticket(authority, server, node):
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_is_resumed_so_that_every_handshake_proves_the_key(authority, server, node, version):
+    client = client_context(node, authority.files.trust)
+    client.maximum_version = version
+    first = handshake(server, client)
+    second = handshake(server, client, session=first.session)
+    assert second.taken
+    assert not second.resumed
+    assert server.session_stats()["number"] == 0
+
+
+def test_no_ticket_no_renegotiation_no_compression(server):
     assert server.num_tickets == 0
-    assert server.options & ssl.OP_NO_TICKET
-    assert server.options & ssl.OP_NO_RENEGOTIATION
-    assert server.options & ssl.OP_NO_COMPRESSION
+    for option in (ssl.OP_NO_TICKET, ssl.OP_NO_RENEGOTIATION, ssl.OP_NO_COMPRESSION):
+        assert server.options & option
 
 
 def test_weak_client_key_does_not_pass_the_handshake(authority, tmp_path):
