@@ -93,6 +93,7 @@ def test_client_without_a_certificate_is_refused(authority, server):
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_no_session_is_resumed_so_that_every_handshake_proves_the_key(authority, server, node, version):
     client = client_context(node, authority.files.trust)
+    client.options &= ~ssl.OP_NO_TICKET
     client.maximum_version = version
     first = handshake(server, client)
     second = handshake(server, client, session=first.session)
