@@ -1,0 +1,221 @@
+"""scripts/bench: the same load on every server, turn by turn, and the ratio of each round's pair."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.data import get_testdata_file
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from benchmarks.servers import Server, Stable, strongroom
+from tests.simulators.scu import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, Requestor, identifier
+
+STORE_PEERS, QUERY_PEERS = ("orthanc", "storescp"), ("orthanc",)
+
+
+class Objects:
+    """Generated CT objects, written once and sent by every round."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+
+    def folders(self, name: str, senders: int, each: int, side: int, *, one_study: bool = True) -> list[Path]:
+        """One folder of files for each sender; ``side`` pixels square, 16 bits."""
+        root = self._work / f"objects-{name}"
+        folders = [root / str(sender) for sender in range(senders)]
+        if root.exists():
+            return folders
+        data_set = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
+        data_set.Rows = data_set.Columns = side
+        data_set.PixelData = os.urandom(side * side * 2)
+        data_set.pop("DataSetTrailingPadding", None)
+        data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        for folder in folders:
+            folder.mkdir(parents=True)
+            data_set.StudyInstanceUID, data_set.SeriesInstanceUID = generate_uid(), generate_uid()
+            for number in range(each):
+                if not one_study:
+                    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = generate_uid(), generate_uid()
+                    data_set.PatientID = f"P{folder.name}-{number:05d}"
+                data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+                data_set.InstanceNumber = number + 1
+                data_set.save_as(folder / f"{number:05d}.dcm")
+        return folders
+
+
+def send(server: Server, folders: list[Path]) -> float:
+    """Send every folder by a storescu of its own, at once; seconds."""
+    node = server.nodes / "SENDER"
+    base = ["/usr/bin/storescu", "-q", "-aet", "SENDER", "-aec", server.title, "+sd", "--max-send-pdu", "131072"]
+    base += [
+        "+tls",
+        str(node / "key.pem"),
+        str(node / "cert.pem"),
+        "+cf",
+        str(node / "ca.pem"),
+        "127.0.0.1",
+        str(server.port),
+    ]
+    environment = os.environ | {"TCP_NODELAY": "1"}
+    begun = time.perf_counter()
+    senders = [
+        subprocess.Popen([*base, str(folder)], env=environment, stderr=subprocess.PIPE, text=True) for folder in folders
+    ]
+    for sender in senders:
+        _, said = sender.communicate(timeout=600)
+        if sender.returncode:
+            raise SystemExit(f"{server.name}: storescu failed: {said[-400:]}")
+    return time.perf_counter() - begun
+
+
+PATIENT_ID, PATIENT_NAME, STUDY_DATE, STUDY_UID = 0x00100020, 0x00100010, 0x00080020, 0x0020000D
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One name of the bench: its unit, who takes part, and how one server is measured (larger is better)."""
+
+    name: str
+    unit: str
+    peers: tuple[str, ...]
+    measure: Callable[[Server, Objects], float]
+
+
+def storing(senders: int, each: int, side: int, name: str) -> Callable[[Server, Objects], float]:
+    """Objects per second over mutual TLS."""
+
+    def measure(server: Server, objects: Objects) -> float:
+        return senders * each / send(server, objects.folders(name, senders, each, side))
+
+    return measure
+
+
+def reader(server: Server, model: str, *objects: str) -> Requestor:
+    """A workstation's association, with a person where the server knows any."""
+    contexts = [(model, [IMPLICIT]), *((sop_class, [EXPLICIT]) for sop_class in objects)]
+    tls = server.tls("READER")
+    return Requestor(server.port, tls, "READER", server.title, contexts, server.user, scp_roles=objects)
+
+
+def fetching(server: Server, objects: Objects) -> float:
+    """Objects per second by C-GET of one study."""
+    folders = objects.folders("get", 1, 100, 512)
+    send(server, folders)
+    study = str(pydicom.dcmread(folders[0] / "00000.dcm", stop_before_pixels=True).StudyInstanceUID)
+    with reader(server, STUDY_GET, CT) as workstation:
+        begun = time.perf_counter()
+        received, _ = workstation.get(STUDY_GET, identifier("STUDY", {STUDY_UID: study}))
+        elapsed = time.perf_counter() - begun
+    if len(received) != 100:
+        raise SystemExit(f"{server.name}: C-GET sent {len(received)} of 100 objects")
+    return len(received) / elapsed
+
+
+def finding(every: bool) -> Callable[[Server, Objects], float]:
+    """Matches per second of a universal query, or queries per second by Patient ID, over 1000 studies."""
+
+    def measure(server: Server, objects: Objects) -> float:
+        send(server, objects.folders("find", 4, 250, 16, one_study=False))
+        times = []
+        expected = 1000 if every else 1
+        with reader(server, STUDY_FIND) as workstation:
+            for number in range(5 if every else 50):
+                wanted = "" if every else f"P{number % 4}-{number:05d}"
+                keys = {STUDY_UID: "", PATIENT_NAME: "", STUDY_DATE: "", PATIENT_ID: wanted}
+                begun = time.perf_counter()
+                found, _ = workstation.find(STUDY_FIND, identifier("STUDY", keys))
+                times.append(time.perf_counter() - begun)
+                if len(found) != expected:
+                    raise SystemExit(f"{server.name}: {len(found)} matches")
+        return expected / statistics.median(times)
+
+    return measure
+
+
+MEASUREMENTS = (
+    Measurement("store-ct", "objects/s", STORE_PEERS, storing(4, 50, 512, "ct4")),
+    Measurement("store-ct-1", "objects/s", STORE_PEERS, storing(1, 100, 512, "ct1")),
+    Measurement("store-small", "objects/s", STORE_PEERS, storing(4, 150, 16, "small4")),
+    Measurement("store-small-1", "objects/s", STORE_PEERS, storing(1, 300, 16, "small1")),
+    Measurement("get-ct", "objects/s", QUERY_PEERS, fetching),
+    Measurement("find-id", "queries/s", QUERY_PEERS, finding(every=False)),
+    Measurement("find-all", "matches/s", QUERY_PEERS, finding(every=True)),
+)
+
+
+def features_were_on(server: Server) -> None:
+    """What was measured signed, sealed, recorded and audited every object; anything less is no measurement."""
+    home = ["--home", str(server.folder)]
+    strongroom("verify", "--full", *home)
+    ledger = b"".join(path.read_bytes() for path in (server.folder / "ledger").rglob("*") if path.is_file())
+    stored = ledger.count(b'"stored"')
+    told = sum(
+        record["kind"] == "instance-stored" for record in json.loads(strongroom("audit", "show", "--json", *home))
+    )
+    if not stored or told < stored:
+        raise SystemExit(f"a feature was off: {stored} objects in the ledger, {told} in the audit trail")
+
+
+def run(measurement: Measurement, rounds: int, stable: Stable, objects: Objects) -> dict[str, object]:
+    """Interleaved rounds of one measurement: ours, each peer, ours, each peer, …"""
+    values: dict[str, list[float]] = {name: [] for name in ("strongroom", *measurement.peers)}
+    for _ in range(rounds):
+        for name, measured in values.items():
+            server = stable.start(name)
+            try:
+                measured.append(measurement.measure(server, objects))
+            finally:
+                server.stop()
+            if name == "strongroom":
+                features_were_on(server)
+    ours = values.pop("strongroom")
+    ratios = {name: [mine / theirs for mine, theirs in zip(ours, peer, strict=True)] for name, peer in values.items()}
+    first = ratios[measurement.peers[0]]
+    return {
+        "name": measurement.name,
+        "unit": measurement.unit,
+        "ours": round(statistics.median(ours), 1),
+        "peers": {name: round(statistics.median(peer), 1) for name, peer in values.items()},
+        "ratio": {name: round(statistics.median(ratio), 2) for name, ratio in ratios.items()},
+        "spread": [round(min(first), 2), round(max(first), 2)],
+        "rounds": rounds,
+    }
+
+
+def main() -> int:
+    """Run the named measurements, or all."""
+    known = {measurement.name: measurement for measurement in MEASUREMENTS}
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(known)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as work:
+        stable, objects = Stable(Path(work)), Objects(Path(work))
+        for name in arguments.names or known:
+            result = run(known[name], arguments.rounds, stable, objects)
+            results.append(result)
+            if not arguments.json:
+                ratios = ", ".join(f"{ratio} x {peer}" for peer, ratio in result["ratio"].items())
+                low, high = result["spread"]
+                print(f"{name:14} {result['ours']:>9} {result['unit']:10} {ratios}  [{low}-{high}]", flush=True)
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

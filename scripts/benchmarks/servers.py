@@ -1,0 +1,182 @@
+"""The servers that are compared, each started fresh on loopback and stopped by its own pid."""
+
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.simulators.scu import User, client_tls
+
+BIN = Path(sys.executable).parent
+PASSCODE = "a benchmark's passcode"
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def strongroom(*arguments: str, stdin: str | None = None) -> str:
+    """Run one verb; its standard output."""
+    done = subprocess.run(
+        [str(BIN / "strongroom"), *arguments], input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"strongroom {' '.join(arguments)}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+@dataclass
+class Server:
+    """One running server and how to reach it."""
+
+    name: str
+    port: int
+    title: str
+    process: subprocess.Popen[str]
+    folder: Path
+    nodes: Path
+    user: User | None = None
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def tls(self, node: str) -> ssl.SSLContext:
+        """A node's side of mutual TLS."""
+        return client_tls(self.nodes / node)
+
+
+class Stable:
+    """Starts any server of the comparison. Folders are kept until the end: deleting many files slows later creates."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self._count = 0
+        self._template = work / "template"
+        self._nodes = work / "nodes"
+        self._nodes.mkdir()
+        self._init()
+
+    def _init(self) -> None:
+        home = ["--home", str(self._template)]
+        strongroom("init", str(self._template), "--port", "2762")
+        strongroom("node", "add", "SENDER", "--issue", str(self._nodes / "SENDER"), "--role", "modality", *home)
+        strongroom("node", "add", "READER", "--issue", str(self._nodes / "READER"), "--role", "radiologist", *home)
+        strongroom("user", "add", "alice", "--role", "radiologist", "--passcode-file", "-", *home, stdin=PASSCODE)
+
+    def start(self, name: str) -> Server:
+        """A fresh server of this name, ready to accept."""
+        self._count += 1
+        folder = self.work / f"{self._count:03d}-{name}"
+        return {"strongroom": self._strongroom, "orthanc": self._orthanc, "storescp": self._storescp}[name](folder)
+
+    def _strongroom(self, folder: Path) -> Server:
+        shutil.copytree(self._template, folder, ignore=shutil.ignore_patterns("control.sock"))
+        port = free_port()
+        settings = folder / "strongroom.toml"
+        settings.write_text(settings.read_text().replace("2762", str(port)))
+        with (self.work / "strongroom.log").open("a") as log:
+            process = subprocess.Popen(
+                [str(BIN / "strongroom"), "serve", "--home", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith("ready"):
+            raise SystemExit(f"strongroom did not start: {(self.work / 'strongroom.log').read_text()[-800:]}")
+        return Server("strongroom", port, "STRONGROOM", process, folder, self._nodes, User(b"alice", PASSCODE.encode()))
+
+    def _orthanc(self, folder: Path) -> Server:
+        folder.mkdir()
+        port = free_port()
+        certificate, key, authority = self._peer_material()
+        settings = {
+            "Name": "peer", "StorageDirectory": str(folder), "IndexDirectory": str(folder), "HttpServerEnabled": False,
+            "DicomAet": "ORTHANC", "DicomPort": port, "DicomCheckCalledAet": False, "DicomAlwaysAllowGet": True,
+            "DicomAlwaysAllowFind": True, "DicomTlsEnabled": True, "DicomTlsCertificate": str(certificate),
+            "DicomTlsPrivateKey": str(key), "DicomTlsTrustedCertificates": str(authority),
+            "DicomTlsRemoteCertificateRequired": True, "ConcurrentJobs": 2,
+        }  # fmt: skip
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        return self._peer("orthanc", "ORTHANC", ["Orthanc", str(folder / "orthanc.json")], port, folder)
+
+    def _storescp(self, folder: Path) -> Server:
+        folder.mkdir()
+        port = free_port()
+        certificate, key, authority = self._peer_material()
+        command = [
+            "/usr/bin/storescp",
+            "--fork",
+            "-od",
+            str(folder),
+            "+tls",
+            str(key),
+            str(certificate),
+            "+cf",
+            str(authority),
+            str(port),
+        ]
+        return self._peer("storescp", "STORESCP", command, port, folder)
+
+    def _peer(self, name: str, title: str, command: list[str], port: int, folder: Path) -> Server:
+        with (self.work / f"{name}.log").open("a") as log:
+            # Without TCP_NODELAY the peers stall on delayed acknowledgements; they get the faster setting.
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, text=True, env={"TCP_NODELAY": "1", "PATH": "/usr/sbin:/usr/bin:/bin"}
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError:
+                time.sleep(0.05)
+                continue
+            return Server(name, port, title, process, folder, self._peer_nodes())
+        process.kill()
+        raise SystemExit(f"{name} did not start: {(self.work / f'{name}.log').read_text()[-800:]}")
+
+    def _peer_nodes(self) -> Path:
+        return self._peer_material()[0].parent
+
+    def _peer_material(self) -> tuple[Path, Path, Path]:
+        """One certificate for both sides of a peer's TLS, of the same kind as ours."""
+        folder = self.work / "peer-tls"
+        if not folder.exists():
+            folder.mkdir()
+            for name in ("SENDER", "READER"):
+                (folder / name).mkdir()
+            request = [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+            ]
+            subprocess.run(
+                [*request, "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
+                check=True,
+                capture_output=True,
+            )
+            for name in ("SENDER", "READER"):
+                for source, target in (("key", "key"), ("cert", "cert"), ("cert", "ca")):
+                    shutil.copy(folder / f"{source}.pem", folder / name / f"{target}.pem")
+        return folder / "cert.pem", folder / "key.pem", folder / "cert.pem"

@@ -1,0 +1,124 @@
+"""A real archive in a process of its own, driven as an operator would: by its command line."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.simulators.scu import Requestor, User, client_tls
+
+PASSCODE = "correct horse battery staple"
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningArchive:
+    """One home and, while `serving`, its server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.folder = folder
+        self.port = free_port()
+        self.process: subprocess.Popen[str] | None = None
+
+    def strongroom(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run one verb on this home; whatever comes of it."""
+        command = [sys.executable, "-m", "archive", *arguments, "--home", str(self.home)]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=170, check=False)
+
+    def must(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run one verb that has to succeed; its standard output."""
+        done = self.strongroom(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def init(self) -> "RunningArchive":
+        """Make the home."""
+        command = [sys.executable, "-m", "archive", "init", str(self.home), "--port", str(self.port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+        assert done.returncode == 0, done.stderr
+        return self
+
+    def node(self, title: str, *roles: str, identity: str | None = None) -> Path:
+        """Enrol a node; the folder with its material."""
+        material = self.folder / "nodes" / title
+        arguments = [word for role in roles for word in ("--role", role)]
+        if identity:
+            arguments += ["--identity", identity]
+        self.must("node", "add", title, "--issue", str(material), *arguments)
+        return material
+
+    def person(self, name: str, *roles: str, passcode: str = PASSCODE) -> User:
+        """Enrol a person; what they present."""
+        arguments = [word for role in roles for word in ("--role", role)]
+        self.must("user", "add", name, *arguments, "--passcode-file", "-", stdin=passcode + "\n")
+        return User(name.encode(), passcode.encode())
+
+    def start(self, wrapper: tuple[str, ...] = ()) -> "RunningArchive":
+        """Start the server and wait until it listens."""
+        command = [*wrapper, sys.executable, "-m", "archive", "serve", "--home", str(self.home)]
+        with (self.folder / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+            )
+        assert self.process.stdout is not None
+        ready = self.process.stdout.readline()
+        assert ready.startswith("ready dicom-tls 127.0.0.1:"), f"{ready!r}\n{self.log()}"
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        self._forget()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL to the server and whatever it started."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(60)
+        self._forget()
+
+    def _forget(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
+
+    def log(self) -> str:
+        """What the server said on standard error."""
+        return (self.folder / "serve.log").read_text()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator["RunningArchive"]:
+        """The server, stopped at the end if it still runs."""
+        self.start()
+        try:
+            yield self
+        finally:
+            if self.process is not None:
+                self.stop()
+
+    def requestor(self, title: str, **options: Any) -> Requestor:
+        """An association from an enrolled node."""
+        return Requestor(self.port, client_tls(self.folder / "nodes" / title), title, **options)
+
+    def trail(self) -> list[dict[str, Any]]:
+        """The audit trail, record by record."""
+        return list(json.loads(self.must("audit", "show", "--json")))
+
+    def paths(self) -> dict[str, Path]:
+        """Where blobs, index, ledger and trail are."""
+        return {name: Path(path) for name, path in json.loads(self.must("doctor", "--paths", "--json")).items()}
