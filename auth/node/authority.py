@@ -12,26 +12,33 @@ signer. CAs and the signer are RSA-3072 (PS3.15 C.1 knows RSA only; every TLS 1.
 check it). Our server has a P-256 key for those who can, and an RSA key for peers that offer RSA suites only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from auth.errors import AuthorityError
 from auth.names import checked_title
+from auth.node.certificates import (
+    DOCUMENT_SIGNING,
+    Issuer,
+    SigningKey,
+    alternative_names,
+    ca_certificate,
+    certificate_pem,
+    key_pem,
+    leaf_certificate,
+    subject_beside,
+    subject_name,
+)
 from auth.node.pem import read_certificates, read_private_key, write_exclusively
 
-DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")
-"""id-kp-documentSigning (RFC 9336)."""
-
-BACKDATED = timedelta(days=1)
-"""Verifiers compare with local time, some of them without a time zone: certificates are valid from a day ago."""
 ROOT_LIFETIME = timedelta(days=20 * 365)
 SIGNING_CA_LIFETIME = timedelta(days=20 * 365)
 NODE_CA_LIFETIME = timedelta(days=10 * 365)
@@ -40,10 +47,6 @@ SIGNER_LIFETIME = timedelta(days=10 * 365)
 LEAF_LIFETIME = timedelta(days=730)
 """IHE ITI-19 recommends two years at most."""
 RSA_BITS = 3072
-MAX_NAME_LENGTH = 64
-"""Upper bound of a common name (RFC 5280 A.1, ub-common-name)."""
-
-SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 Clock = Callable[[], datetime]
 
 
@@ -119,7 +122,7 @@ class Authority:
     @property
     def trust_pem(self) -> bytes:
         """Root and signing CA."""
-        return _pem(self.root) + _pem(self.signing_ca)
+        return certificate_pem(self.root) + certificate_pem(self.signing_ca)
 
     @property
     def signer_certificate(self) -> bytes:
@@ -148,19 +151,19 @@ class Authority:
         now = self.clock()
         if now >= self.node_ca.not_valid_after_utc:
             raise AuthorityError("the node CA has expired")
-        issuer = _Issuer(self.node_ca, _matching_key(self.files.key("node-ca"), self.node_ca))
+        issuer = Issuer(self.node_ca, _matching_key(self.files.key("node-ca"), self.node_ca))
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _leaf(
-            issuer, key, _subject(self.root, title), now, LEAF_LIFETIME, [ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = leaf_certificate(
+            issuer, key, subject_beside(self.root, title), now, LEAF_LIFETIME, [ExtendedKeyUsageOID.CLIENT_AUTH]
         )
         return IssuedNode(
             ae_title=title,
             certificate=certificate.public_bytes(serialization.Encoding.DER),
             fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
             not_after=certificate.not_valid_after_utc,
-            chain_pem=_pem(certificate) + _pem(self.node_ca),
+            chain_pem=certificate_pem(certificate) + certificate_pem(self.node_ca),
             trust_pem=self.trust_pem,
-            key_pem=_key_pem(key),
+            key_pem=key_pem(key),
         )
 
 
@@ -178,29 +181,31 @@ def create(directory: Path, *, ae_title: str, names: Sequence[str], clock: Clock
         AuthorityError: a name is neither a host name nor an address, or a file is already there.
     """
     title = checked_title(ae_title)
-    alternative_names = _alternative_names(names)
+    server_names = alternative_names(names)
     now = clock()
     mark = x509.random_serial_number().to_bytes(20, "big").hex()[-8:]
 
     root_key, node_key, signing_key = _rsa_key(), _rsa_key(), _rsa_key()
-    root_name = _name(title, f"{title} root {mark}")
-    root = _authority(None, root_key, root_name, now, ROOT_LIFETIME, 1, None)
-    top = _Issuer(root, root_key)
+    root_name = subject_name(title, f"{title} root {mark}")
+    root = ca_certificate(None, root_key, root_name, now, ROOT_LIFETIME, 1, None)
+    top = Issuer(root, root_key)
     client_and_server = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-    node_name = _name(title, f"{title} node CA {mark}")
-    node_ca = _authority(top, node_key, node_name, now, NODE_CA_LIFETIME, 0, client_and_server)
-    signing_name = _name(title, f"{title} signing CA {mark}")
-    signing_ca = _authority(top, signing_key, signing_name, now, SIGNING_CA_LIFETIME, 0, [DOCUMENT_SIGNING])
+    node_name = subject_name(title, f"{title} node CA {mark}")
+    node_ca = ca_certificate(top, node_key, node_name, now, NODE_CA_LIFETIME, 0, client_and_server)
+    signing_name = subject_name(title, f"{title} signing CA {mark}")
+    signing_ca = ca_certificate(top, signing_key, signing_name, now, SIGNING_CA_LIFETIME, 0, [DOCUMENT_SIGNING])
 
     server_key, server_rsa_key, signer_key = ec.generate_private_key(ec.SECP256R1()), _rsa_key(), _rsa_key()
-    node_issuer = _Issuer(node_ca, node_key)
+    node_issuer = Issuer(node_ca, node_key)
     servers = [
-        _leaf(node_issuer, key, _name(title, title), now, LEAF_LIFETIME, client_and_server, alternative_names)
+        leaf_certificate(
+            node_issuer, key, subject_name(title, title), now, LEAF_LIFETIME, client_and_server, server_names
+        )
         for key in (server_key, server_rsa_key)
     ]
-    signer_name = _name(title, f"{title} signer {mark}")
-    signer = _leaf(
-        _Issuer(signing_ca, signing_key),
+    signer_name = subject_name(title, f"{title} signer {mark}")
+    signer = leaf_certificate(
+        Issuer(signing_ca, signing_key),
         signer_key,
         signer_name,
         now,
@@ -218,15 +223,15 @@ def create(directory: Path, *, ae_title: str, names: Sequence[str], clock: Clock
         "signer.key": signer_key,
     }
     certificates = {
-        "root.pem": _pem(root),
-        "node-ca.pem": _pem(node_ca),
-        "signing-ca.pem": _pem(signing_ca),
-        "server.pem": _pem(servers[0]) + _pem(node_ca),
-        "server-rsa.pem": _pem(servers[1]) + _pem(node_ca),
-        "signer.pem": _pem(signer) + _pem(signing_ca),
-        "ca.pem": _pem(root) + _pem(signing_ca),
+        "root.pem": certificate_pem(root),
+        "node-ca.pem": certificate_pem(node_ca),
+        "signing-ca.pem": certificate_pem(signing_ca),
+        "server.pem": certificate_pem(servers[0]) + certificate_pem(node_ca),
+        "server-rsa.pem": certificate_pem(servers[1]) + certificate_pem(node_ca),
+        "signer.pem": certificate_pem(signer) + certificate_pem(signing_ca),
+        "ca.pem": certificate_pem(root) + certificate_pem(signing_ca),
     }
-    contents = {name: (_key_pem(key), 0o600) for name, key in keys.items()}
+    contents = {name: (key_pem(key), 0o600) for name, key in keys.items()}
     contents |= {name: (data, 0o644) for name, data in certificates.items()}
     write_exclusively(directory, contents)
     return Authority(AuthorityFiles(directory), root, node_ca, signing_ca, signer, clock)
@@ -245,143 +250,9 @@ def load(directory: Path, *, clock: Clock = utc_now) -> Authority:
     for child, parent in ((node_ca, root), (signing_ca, root), (signer, signing_ca)):
         try:
             child.verify_directly_issued_by(parent)
-        except Exception as error:
+        except (ValueError, TypeError, InvalidSignature) as error:
             raise AuthorityError(f"{child.subject.rfc4514_string()} is not issued by its authority") from error
     return Authority(files, root, node_ca, signing_ca, signer, clock)
-
-
-@dataclass(frozen=True, slots=True)
-class _Issuer:
-    certificate: x509.Certificate
-    key: SigningKey
-
-
-def _authority(
-    issuer: _Issuer | None,
-    key: SigningKey,
-    subject: x509.Name,
-    now: datetime,
-    lifetime: timedelta,
-    path_length: int,
-    usages: list[x509.ObjectIdentifier] | None,
-) -> x509.Certificate:
-    """A CA certificate (RFC 5280 4.2.1.9: critical basicConstraints; 4.2.1.3: keyCertSign and cRLSign, critical)."""
-    builder = _builder(issuer, key, subject, now, lifetime)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-    builder = builder.add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
-    if usages is not None:
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    return builder.sign(issuer.key if issuer else key, hashes.SHA256())
-
-
-def _leaf(
-    issuer: _Issuer,
-    key: SigningKey,
-    subject: x509.Name,
-    now: datetime,
-    lifetime: timedelta,
-    usages: list[x509.ObjectIdentifier],
-    alternative_names: x509.SubjectAlternativeName | None = None,
-    *,
-    commits: bool = False,
-) -> x509.Certificate:
-    """An end-entity certificate; ``commits`` adds contentCommitment (once nonRepudiation) for the signer."""
-    builder = _builder(issuer, key, subject, now, lifetime)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    usage = _key_usage(digital_signature=True, content_commitment=commits)
-    builder = builder.add_extension(usage, critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    if alternative_names is not None:
-        builder = builder.add_extension(alternative_names, critical=False)
-    return builder.sign(issuer.key, hashes.SHA256())
-
-
-def _builder(
-    issuer: _Issuer | None, key: SigningKey, subject: x509.Name, now: datetime, lifetime: timedelta
-) -> x509.CertificateBuilder:
-    """Names, serial, validity nested in the issuer's, and the key identifiers of RFC 5280 4.2.1.1 and 4.2.1.2."""
-    own_identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    identifier, issuer_name, end = own_identifier, subject, now + lifetime
-    if issuer is not None:
-        identifier = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        issuer_name, end = issuer.certificate.subject, min(end, issuer.certificate.not_valid_after_utc)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer_name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(end)
-        .add_extension(own_identifier, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-    )
-
-
-def _key_usage(
-    *,
-    digital_signature: bool = False,
-    content_commitment: bool = False,
-    key_cert_sign: bool = False,
-    crl_sign: bool = False,
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=content_commitment,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(organization: str, common_name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
-
-
-def _subject(root: x509.Certificate, common_name: str) -> x509.Name:
-    """A subject in the archive's own organization."""
-    organization = root.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
-    return _name(str(organization), common_name)
-
-
-def _alternative_names(names: Iterable[str]) -> x509.SubjectAlternativeName | None:
-    entries: list[x509.GeneralName] = []
-    for name in dict.fromkeys(names):
-        try:
-            address = ip_address(name)
-        except ValueError:
-            entries.append(x509.DNSName(_host_name(name)))
-            continue
-        if not address.is_unspecified:
-            entries.append(x509.IPAddress(address))
-    return x509.SubjectAlternativeName(entries) if entries else None
-
-
-def _host_name(name: str) -> str:
-    labels = name.split(".")
-    legal = (
-        name.isascii()
-        and len(name) <= 253
-        and all(
-            0 < len(label) <= 63
-            and label.replace("-", "a").isalnum()
-            and not label.startswith("-")
-            and not label.endswith("-")
-            for label in labels
-        )
-    )
-    if not legal:
-        raise AuthorityError(f"neither a host name nor an address: {name[:MAX_NAME_LENGTH]!r}")
-    return name
 
 
 def _matching_key(path: Path, certificate: x509.Certificate) -> SigningKey:
@@ -393,13 +264,3 @@ def _matching_key(path: Path, certificate: x509.Certificate) -> SigningKey:
 
 def _rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _key_pem(key: SigningKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -14,7 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from auth.errors import AuthorityError, RecordInvalid
 from auth.node import authority as module
-from auth.node.authority import DOCUMENT_SIGNING, create, load
+from auth.node.authority import create, load
+from auth.node.certificates import DOCUMENT_SIGNING
 from auth.node.pem import read_certificate, read_certificates, read_private_key
 from tests.simulators.certificates import authority_in
 
