@@ -9,7 +9,6 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pydicom
 from pydicom.data import get_testdata_files
 from pydicom.filereader import data_element_generator
 from pynetdicom.presentation import AllStoragePresentationContexts
