@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.data import get_testdata_files
-from pydicom.filereader import data_element_generator
+from pydicom.filereader import _read_file_meta_info, data_element_generator, read_preamble
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from storage.errors import InvalidIdentifier
@@ -52,9 +52,8 @@ def read(path: Path) -> DicomFile | None:
         warnings.simplefilter("ignore")
         try:
             stream = io.BytesIO(path.read_bytes())
-            meta = pydicom.filereader.read_preamble(stream, force=False) and pydicom.filereader._read_file_meta_info(
-                stream
-            )
+            read_preamble(stream, False)
+            meta = _read_file_meta_info(stream)
             offset = stream.tell()
             sop_class, instance = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
             syntax = str(meta.TransferSyntaxUID)
