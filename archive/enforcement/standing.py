@@ -12,6 +12,7 @@ from archive.session import AssociationSession
 from auth.ports import NodeStore, UserStore
 from auth.principal import NodeIdentity, NodeTrust, Principal
 
+
 @dataclass(frozen=True, slots=True)
 class Subjects:
     """Node and person as policy sees them at this moment."""

@@ -26,7 +26,7 @@ STUDY_ATTRIBUTES: Final[Mapping[str, Kind]] = {
     "body_parts": "set",
     "labels": "set",
 }
-"""Every attribute of a study that a policy can read. Sets and ``study_uid`` are always there, the rest may be absent."""
+"""Every attribute of a study that a policy can read; sets and ``study_uid`` are always there, others may be absent."""
 
 ALWAYS_PRESENT: Final = frozenset({"study_uid"} | {name for name, kind in STUDY_ATTRIBUTES.items() if kind == "set"})
 STUDY: Final = "Study"

@@ -1,7 +1,7 @@
 """Cedar asked once, for one subject. The adapter around the library: nothing else here knows how it is called.
 
-Fails closed throughout. A permit that cannot be evaluated grants nothing, as in Cedar. A forbid that cannot be evaluated
-*applies*, unlike in Cedar, which would skip it. A request that the schema does not take is permitted nothing.
+Fails closed throughout. A permit that cannot be evaluated grants nothing, as in Cedar. A forbid that cannot be
+evaluated *applies*, unlike in Cedar, which would skip it. A request that the schema does not take is permitted nothing.
 """
 
 import re
@@ -59,9 +59,7 @@ def accepts_attribute(policies: LoadedPolicies, name: str) -> bool:
     return True
 
 
-def evaluate(
-    policies: LoadedPolicies, question: Question, resources: Sequence[Mapping[str, Any]]
-) -> list[Verdict]:
+def evaluate(policies: LoadedPolicies, question: Question, resources: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     """Decide about each of the resources (as entities, all different). Raises ValueError where one is malformed."""
     entities = question.entities.with_added_json_str(cedar_json(list(resources)), policies.schema)
     requests = [
@@ -78,7 +76,7 @@ def evaluate(
 
 
 def residual(policies: LoadedPolicies, question: Question) -> Residual:
-    """What is left of the policies while the resource is not known. Raises ValueError where the question is malformed."""
+    """What is left of the policies before the resource is known. Raises ValueError where the question is malformed."""
     answer = cedarpy.is_authorized_partial(
         {
             "principal": cedar_literal(question.subject),
@@ -152,7 +150,7 @@ def _always(policy: ResidualPolicy) -> bool:
 
 
 def _environment(question: Question) -> dict[str, Any]:
-    """What a residual may still name: Cedar leaves subexpressions unevaluated where they, or a neighbour, would fail."""
+    """What a residual may still name: Cedar leaves an expression as it is where it, or a neighbour, would fail."""
     return {
         "principal": {"__entity": question.subject},
         "context": dict(question.context),

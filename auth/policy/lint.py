@@ -3,8 +3,8 @@
 Anything that does not touch ``resource`` is unrestricted: Cedar folds it before rows are looked at. Of the resource:
 ``has``, its attributes flat, ``==`` and ``!=`` and ``like``, ``<`` to ``>=`` on numbers, ``contains``, ``containsAny``,
 ``containsAll`` and ``isEmpty`` against values known when the request is made, ``resource ==``, ``in`` and ``is``, and
-``&&``, ``||``, ``!``. Cedar's strict validation has seen the policy before; it does not refuse arithmetic on attributes,
-comparing two of them, or date and address types, so this does.
+``&&``, ``||``, ``!``. Cedar's strict validation has seen the policy before; it does not refuse arithmetic on
+attributes, comparing two of them, or date and address types, so this does.
 
 ``if-then-else`` over the resource is rewritten where it stands for a condition, since Cedar leaves its branches
 unevaluated in residuals: ``if c then a else b`` is ``(c && a) || (!c && b)``, errors included.
@@ -50,9 +50,7 @@ def rewritten(condition: Any) -> Any:
     """A condition without ``if-then-else`` over the resource, as far as it stands for a condition itself."""
     if isinstance(condition, pst.IfThenElse) and reads_resource(condition):
         test, then, other = map(rewritten, (condition.cond, condition.then_expr, condition.else_expr))
-        return pst.BinaryOp(
-            "or", pst.BinaryOp("and", test, then), pst.BinaryOp("and", pst.UnaryOp("not", test), other)
-        )
+        return pst.BinaryOp("or", pst.BinaryOp("and", test, then), pst.BinaryOp("and", pst.UnaryOp("not", test), other))
     if isinstance(condition, pst.UnaryOp) and condition.op == "not":
         return pst.UnaryOp("not", rewritten(condition.arg))
     if isinstance(condition, pst.BinaryOp) and condition.op in {"and", "or"}:

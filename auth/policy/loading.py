@@ -82,9 +82,7 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
         ),
         study_attributes=_attributes_read(compiled),
         names_studies=_names_studies(compiled),
-        handle=cedarpy.PolicySet.from_pst(
-            pst.PolicySet(templates={}, static_policies=compiled, template_links=())
-        ),
+        handle=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=compiled, template_links=())),
         schema=schema,
     )
 
@@ -92,9 +90,7 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
 def obligations_of(annotations: Mapping[str, str]) -> Obligations:
     """What a permit's annotations oblige to."""
     hidden = (word.strip() for word in annotations.get("hide", "").split(","))
-    return Obligations(
-        hide=frozenset(word for word in hidden if word), unknown=frozenset(annotations) - _UNDERSTOOD
-    )
+    return Obligations(hide=frozenset(word for word in hidden if word), unknown=frozenset(annotations) - _UNDERSTOOD)
 
 
 def _refuse(findings: list[str]) -> None:
@@ -130,10 +126,12 @@ def _schema(text: str) -> Any:
     except ValueError as error:
         raise PolicyInvalid(f"{SCHEMA_FILE}: {_first_line(error)}") from None
     findings = []
+    nothing = cedarpy.PolicySet.from_str("")
     for action in Action:
         for subject in ("User", "Node"):
-            answer = cedarpy.is_authorized(_probe_request(action, subject), cedarpy.PolicySet.from_str(""), entities, schema)
-            findings += [f"{SCHEMA_FILE}: {action.value} by a {subject}: {words}" for words in answer.diagnostics.errors]
+            answer = cedarpy.is_authorized(_probe_request(action, subject), nothing, entities, schema)
+            errors = answer.diagnostics.errors
+            findings += [f"{SCHEMA_FILE}: {action.value} by a {subject}: {words}" for words in errors]
     _refuse(findings)
     return schema
 

@@ -1,0 +1,49 @@
+"""Between the names that policies use and those of the data set: attributes of a study, and attributes to hide."""
+
+from collections.abc import Iterable, Mapping
+
+from pydicom.datadict import tag_for_keyword
+
+from storage.instance import StudyFacts
+
+
+class UnknownKeyword(Exception):
+    """A policy hides something that is no attribute of the data dictionary; nothing is shown until it is right."""
+
+
+def is_keyword(word: str) -> bool:
+    """Whether a word is a keyword of the DICOM data dictionary (PS3.6 6), so that a policy may hide it."""
+    return tag_for_keyword(word) is not None
+
+
+def hidden_tags(keywords: Iterable[str]) -> frozenset[int]:
+    """The tags of attributes to hide.
+
+    Raises:
+        UnknownKeyword: one of them is none.
+    """
+    tags = set()
+    for keyword in keywords:
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            raise UnknownKeyword(f"{keyword} is no keyword of the data dictionary")
+        tags.add(int(tag))
+    return frozenset(tags)
+
+
+def resource_of(facts: StudyFacts) -> Mapping[str, object]:
+    """What policy reads of a study, by the names of ``schema.cedarschema``; absent values are left out."""
+    values: dict[str, object] = {
+        "study_uid": facts.study_uid,
+        "patient_id": facts.patient_id,
+        "study_date": facts.study_date,
+        "institution": facts.institution,
+        "department": facts.department,
+        "station": facts.station,
+        "referring_physician": facts.referring_physician,
+        "performing_physicians": facts.performing_physicians,
+        "modalities": facts.modalities,
+        "body_parts": facts.body_parts,
+        "labels": facts.labels,
+    }
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,198 @@
+"""The policy enforcement point: the one place that asks whether, and the only one that makes a grant.
+
+Every operation of every association comes through here, with the session that admission froze. The order is fixed:
+
+1. standing: node and person as they are registered now (`archive.enforcement.standing`);
+2. the decision of `auth.policy.engine`, person and node each, or the residual where the study is not known yet;
+3. obligations: what this release cannot do denies;
+4. for a denial, or for anything that went wrong on the way: one `AccessRefused`, then `AccessDenied`.
+
+What must never live here: knowledge of policies, of SQL, or of the wire.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NoReturn, Protocol
+
+from archive.audit.events import AccessRefused, Actor, Alert, AuditEvent, Outcome, SecurityAlert
+from archive.enforcement.attributes import UnknownKeyword, hidden_tags, resource_of
+from archive.enforcement.grant import _SEAL, Grant, ScopedGrant
+from archive.enforcement.scope import scope_of
+from archive.enforcement.standing import NotInGoodStanding, Standing
+from archive.enforcement.truth import NotCompilable
+from archive.session import AssociationSession
+from auth.errors import AccessDenied
+from auth.policy.engine import PolicyEngine
+from auth.policy.model import AccessRequest, Action, Obligations
+from storage.instance import StudyFacts
+
+_MASKED: Final = frozenset({Action.QUERY})
+"""Actions that know how to leave attributes out. Objects cannot be masked, so hiding denies to move them."""
+
+
+class AuditRecorder(Protocol):
+    """Where denials are told (`archive.audit.log.AuditLog`)."""
+
+    def record(self, *events: AuditEvent) -> None:
+        """Put the events on stable storage. Raises `AuditUnavailable`."""
+
+
+class PolicyEnforcementPoint:
+    """Asks the decision point on behalf of the services. Safe to share among threads."""
+
+    def __init__(self, engine: PolicyEngine, audit: AuditRecorder, standing: Standing) -> None:
+        self._engine = engine
+        self._audit = audit
+        self._standing = standing
+
+    def associate(self, session: AssociationSession) -> Grant:
+        """May this association exist at all?
+
+        Raises:
+            AccessDenied: no; it is already in the audit trail, as are the denials of every method here.
+            AuditUnavailable: no, and not even that could be written down.
+        """
+        return self._grant(Action.ASSOCIATE, session)
+
+    def echo(self, session: AssociationSession) -> Grant:
+        """May it be answered a C-ECHO? Raises as `associate`."""
+        return self._grant(Action.ECHO, session)
+
+    def administer(self, session: AssociationSession) -> Grant:
+        """May the person change users, nodes, labels and settings? Raises as `associate`."""
+        return self._grant(Action.ADMINISTER, session)
+
+    def store(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
+        """May it add an object of this SOP class to this study?
+
+        Where no policy about stores reads the study (the rule as shipped), this costs one look into a cache.
+        Raises as `associate`.
+        """
+        return self._grant(Action.STORE, session, facts, sop_class)
+
+    def commit(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
+        """May it ask whether an object of this study is committed? Raises as `associate`."""
+        return self._grant(Action.COMMIT, session, facts, sop_class)
+
+    def query(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        """Which studies may it match, and which attributes stay hidden? ``sop_class`` is that of the request.
+
+        Denied where no study whatever is within reach; a scope that reaches none of those kept is no denial.
+        Raises as `associate`.
+        """
+        return self._scoped(Action.QUERY, session, sop_class)
+
+    def retrieve(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        """Of which studies may it have the objects? Denied where any attribute would have to be hidden.
+
+        Raises as `associate`.
+        """
+        return self._scoped(Action.RETRIEVE, session, sop_class)
+
+    def redecide(self, grant: ScopedGrant, facts: StudyFacts) -> bool:
+        """Does the policy itself permit this study, now, and hide nothing that the grant does not hide?
+
+        The scope has selected the study already; where this disagrees, something is wrong. Nothing is audited here.
+        """
+        return self.redecide_all(grant, (facts,))[0]
+
+    def redecide_all(self, grant: ScopedGrant, studies: Sequence[StudyFacts]) -> list[bool]:
+        """As `redecide` for many studies, in their order; in one call, and far cheaper than one by one."""
+        try:
+            request = self._request(grant.action, grant.session, grant.sop_class)
+        except NotInGoodStanding:
+            return [False] * len(studies)
+        decisions = self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
+        return [decision.permitted and _covered(decision.obligations, grant.hidden) for decision in decisions]
+
+    def _grant(
+        self,
+        action: Action,
+        session: AssociationSession,
+        facts: StudyFacts | None = None,
+        sop_class: str | None = None,
+    ) -> Grant:
+        study_uid = facts.study_uid if facts else ""
+        try:
+            request = self._request(action, session, sop_class, facts)
+        except NotInGoodStanding as error:
+            self._deny(action, session, str(error), study_uid)
+        decision = self._engine.decide(request)
+        if not decision.permitted:
+            self._deny(action, session, decision.reason, study_uid)
+        if decision.obligations.hide:
+            self._deny(action, session, f"it would have to hide attributes; {decision.reason}", study_uid)
+        return Grant(action=action, session=session, sop_class=sop_class, reason=decision.reason, seal=_SEAL)
+
+    def _scoped(self, action: Action, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        try:
+            request = self._request(action, session, sop_class)
+        except NotInGoodStanding as error:
+            self._deny(action, session, str(error))
+        residuals = self._engine.residuals(request)
+        if any(residual.constant is False for residual in residuals):
+            self._deny(action, session, self._engine.decide(request).reason)
+        obligations = Obligations()
+        for residual in residuals:
+            obligations = obligations.union(residual.obligations)
+        if obligations.unknown:
+            names = ", ".join(sorted(obligations.unknown))
+            self._deny(action, session, f"nobody here carries out the obligation {names}")
+        if obligations.hide and action not in _MASKED:
+            self._deny(action, session, f"objects would have to be masked: {', '.join(sorted(obligations.hide))}")
+        try:
+            hidden = hidden_tags(obligations.hide)
+            scope = scope_of(residuals)
+        except (UnknownKeyword, NotCompilable) as error:
+            self._deny(action, session, f"the policy cannot be applied to queries: {error}", alert=True)
+        permits = sorted({policy.policy_id for residual in residuals for policy in residual.permits})
+        return ScopedGrant(
+            action=action,
+            session=session,
+            sop_class=sop_class,
+            reason=f"by {', '.join(permits)}",
+            scope=scope,
+            hidden=hidden,
+            seal=_SEAL,
+        )
+
+    def _request(
+        self, action: Action, session: AssociationSession, sop_class: str | None, facts: StudyFacts | None = None
+    ) -> AccessRequest:
+        subjects = self._standing.subjects(session)
+        return AccessRequest(
+            action=action,
+            node=subjects.node,
+            principal=subjects.principal,
+            assurance=session.assurance,
+            resource_id=facts.study_uid if facts else None,
+            resource=resource_of(facts) if facts else None,
+            context={} if sop_class is None else {"sop_class": sop_class},
+        )
+
+    def _deny(
+        self, action: Action, session: AssociationSession, reason: str, study_uid: str = "", *, alert: bool = False
+    ) -> NoReturn:
+        """Tell the trail, then raise. ``alert``: it is the policy that is at fault, and an officer should look."""
+        actor = Actor.of(session)
+        events: list[AuditEvent] = [
+            AccessRefused(actor, Outcome.MINOR_FAILURE, reason, action=action.value, study_uid=study_uid)
+        ]
+        if alert:
+            events.append(
+                SecurityAlert(
+                    actor,
+                    Outcome.SERIOUS_FAILURE,
+                    alert=Alert.SECURITY_CONFIGURATION.value,
+                    description=f"{action.value}: {reason}",
+                )
+            )
+        self._audit.record(*events)
+        raise AccessDenied(action.value, reason)
+
+
+def _covered(obligations: Obligations, hidden: frozenset[int]) -> bool:
+    """Whether a grant that hides these tags does all that a decision obliges to."""
+    try:
+        return hidden_tags(obligations.hide) <= hidden
+    except UnknownKeyword:
+        return False

@@ -1,0 +1,286 @@
+"""The decision point: permit or deny, by the loaded policies, for the person and the node each.
+
+1. An action that needs a person is denied without one: the roles of a node never stand in.
+2. The person and the node are decided separately, same action and same study; both must be permitted.
+3. Obligations of everything that permits are united; one that this release does not implement denies.
+4. Whatever fails on the way denies. Nothing here raises because of what was asked.
+
+Where the answer does not depend on the study it is remembered, under everything it does depend on: the policy set,
+the subjects with their roles and attributes, the circumstances, the action. No policy can read the time of day.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from auth.policy.attributes import (
+    ABOUT_THE_ARCHIVE,
+    ARCHIVE,
+    circumstances,
+    node_uid,
+    person_uid,
+    study_entity,
+    subject_entities,
+)
+from auth.policy.evaluation import (
+    Question,
+    Verdict,
+    accepts_attribute,
+    closed,
+    evaluate,
+    parse_entities,
+    residual,
+)
+from auth.policy.loading import LoadedPolicies, load
+from auth.policy.model import NEEDS_A_PERSON, AccessRequest, Decision, Obligations, Residual
+from auth.policy.wording import obligation_lines, residual_lines, summary, verdict_lines
+
+MAX_REMEMBERED: Final = 2048
+"""Questions remembered at once; at one more all are forgotten."""
+
+_NO_PERSON: Final = "no person: the roles of a node alone never allow it"
+Study: TypeAlias = tuple[str, Mapping[str, object]]
+"""Study Instance UID and Cedar attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision in words, for the operator."""
+
+    decision: Decision
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is known before the study is: the question for each subject, and what is left of the policies."""
+
+    questions: tuple[Question, ...]
+    residuals: tuple[Residual, ...]
+    decision: Decision | None
+    """Set where the study does not matter."""
+
+
+@dataclass(slots=True)
+class _Edition:
+    """One loaded policy set and what is remembered under it."""
+
+    policies: LoadedPolicies
+    generation: int
+    prepared: dict[object, _Prepared] = field(default_factory=dict)
+    attributes: dict[str, bool] = field(default_factory=dict)
+
+
+class PolicyEngine:
+    """Decides by one policy set at a time. Safe to share among threads; `reload` swaps the set at once and whole."""
+
+    def __init__(self, policies: LoadedPolicies) -> None:
+        self._edition = _Edition(policies, 1)
+        self._reloading = threading.Lock()
+
+    @classmethod
+    def load(cls, directory: Path, is_keyword: Callable[[str], bool] | None = None) -> "PolicyEngine":
+        """An engine on the ``*.cedar`` files of a directory and its ``schema.cedarschema``.
+
+        ``is_keyword`` says which DICOM keywords a policy may hide. Raises `PolicyInvalid`, naming every finding.
+        """
+        return cls(load(directory, is_keyword))
+
+    def reload(self, directory: Path, is_keyword: Callable[[str], bool] | None = None) -> None:
+        """Change to the policies that a directory holds now. Raises `PolicyInvalid` and keeps the ones it has."""
+        policies = load(directory, is_keyword)
+        with self._reloading:
+            self._edition = _Edition(policies, self._edition.generation + 1)
+
+    @property
+    def generation(self) -> int:
+        """Counts up with every policy set."""
+        return self._edition.generation
+
+    @property
+    def policies(self) -> LoadedPolicies:
+        """The policy set in force."""
+        return self._edition.policies
+
+    def decide(self, request: AccessRequest) -> Decision:
+        """Permit or deny one request. Never raises; a study that is needed and not given denies."""
+        edition = self._edition
+        try:
+            prepared = _prepared(edition, request)
+            if prepared.decision is not None:
+                return prepared.decision
+            if request.resource is None or request.resource_id is None:
+                return Decision(False, "it depends on the study, and none was named")
+            return _decided(edition, prepared, [(request.resource_id, request.resource)])[0]
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+            return _failed(error)
+
+    def decide_all(self, request: AccessRequest, studies: Sequence[Study]) -> list[Decision]:
+        """As `decide` for many studies, in their order; equal ones, as far as policies read them, are decided once."""
+        edition = self._edition
+        try:
+            prepared = _prepared(edition, request)
+            if prepared.decision is not None:
+                return [prepared.decision] * len(studies)
+            keys = [_as_read(edition.policies, study) for study in studies]
+            decisions = _decided_by_key(edition, prepared, dict(zip(keys, studies, strict=True)))
+            return [decisions[key] for key in keys]
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+            return [_failed(error)] * len(studies)
+
+    def residuals(self, request: AccessRequest) -> tuple[Residual, ...]:
+        """What is left of the policies before the study is known, for each subject; *all* must hold. Never raises."""
+        try:
+            return _prepared(self._edition, request).residuals
+        except Exception:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+            return (closed(),)
+
+    def explain(self, request: AccessRequest) -> Explanation:
+        """Which policies decide a request, in words. Without a study: which would still depend on it. Never raises."""
+        decision = self.decide(request)
+        edition = self._edition
+        try:
+            prepared = _prepared(edition, request)
+            if not prepared.questions:
+                return Explanation(decision, (decision.reason,))
+            resources = [_ARCHIVE_ENTITY] if request.action in ABOUT_THE_ARCHIVE else []
+            if not resources and request.resource_id is not None and request.resource is not None:
+                resources = _study_entities([(request.resource_id, request.resource)])
+            lines: list[str] = []
+            for question, left in zip(prepared.questions, prepared.residuals, strict=True):
+                if resources:
+                    verdict = evaluate(edition.policies, question, resources)[0]
+                    lines += verdict_lines(edition.policies, question, verdict)
+                else:
+                    lines += residual_lines(edition.policies, question, left)
+            return Explanation(decision, (*lines, *obligation_lines(decision.obligations)))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+            return Explanation(decision, (_failed(error).reason,))
+
+
+_ARCHIVE_ENTITY: Final[dict[str, Any]] = {"uid": ARCHIVE, "attrs": {}, "parents": []}
+
+
+def _prepared(edition: _Edition, request: AccessRequest) -> _Prepared:
+    key = _key(request)
+    known = edition.prepared.get(key)
+    if known is None:
+        known = _prepare(edition, request)
+        if len(edition.prepared) >= MAX_REMEMBERED:
+            edition.prepared.clear()
+        edition.prepared[key] = known
+    return known
+
+
+def _key(request: AccessRequest) -> object:
+    node, person = request.node, request.principal
+    return (
+        request.action,
+        (node.name, node.roles, node.trust),
+        person and (person.name, person.roles, frozenset(person.attributes.items())),
+        request.assurance,
+        frozenset(request.context.items()),
+    )
+
+
+def _prepare(edition: _Edition, request: AccessRequest) -> _Prepared:
+    if request.principal is None and request.action in NEEDS_A_PERSON:
+        return _Prepared((), (closed(),), Decision(False, _NO_PERSON))
+    policies = edition.policies
+    facts = subject_entities(request.node, request.principal, lambda name: _readable(edition, name))
+    entities = parse_entities(policies, facts)
+    context = circumstances(request)
+    uids = [*([person_uid(request.principal)] if request.principal else []), node_uid(request.node)]
+    questions = tuple(Question(uid, request.action, context, entities, facts) for uid in uids)
+    if request.action in ABOUT_THE_ARCHIVE:
+        verdicts = [evaluate(policies, question, [_ARCHIVE_ENTITY])[0] for question in questions]
+        decision = _united(policies, questions, verdicts)
+        return _Prepared(questions, tuple(_as_residual(policies, verdict) for verdict in verdicts), decision)
+    residuals = tuple(residual(policies, question) for question in questions)
+    return _Prepared(questions, residuals, _constant(policies, questions, residuals))
+
+
+def _readable(edition: _Edition, attribute: str) -> bool:
+    known = edition.attributes.get(attribute)
+    if known is None:
+        known = accepts_attribute(edition.policies, attribute)
+        if len(edition.attributes) >= MAX_REMEMBERED:
+            edition.attributes.clear()
+        edition.attributes[attribute] = known
+    return known
+
+
+def _as_residual(policies: LoadedPolicies, verdict: Verdict) -> Residual:
+    return Residual((), (), _obligations(policies, verdict.permits), constant=verdict.permitted)
+
+
+def _constant(
+    policies: LoadedPolicies, questions: Sequence[Question], residuals: Sequence[Residual]
+) -> Decision | None:
+    """The decision, where no study can change it; its obligations are those of every permit that may apply."""
+    verdicts = [
+        Verdict(
+            left.constant is True,
+            tuple(policy.policy_id for policy in left.permits),
+            tuple(policy.policy_id for policy in left.forbids) if left.permits else (),
+        )
+        for left in residuals
+    ]
+    refused = [index for index, left in enumerate(residuals) if left.constant is False]
+    if refused:
+        return _united(policies, [questions[index] for index in refused], [verdicts[index] for index in refused])
+    return _united(policies, questions, verdicts) if all(left.constant for left in residuals) else None
+
+
+def _decided_by_key(
+    edition: _Edition, prepared: _Prepared, distinct: Mapping[object, Study]
+) -> Mapping[object, Decision]:
+    """In one call, unless two are one study at different moments: an entity has one set of attributes in a call."""
+    if len({uid for uid, _ in distinct.values()}) == len(distinct):
+        return dict(zip(distinct, _decided(edition, prepared, list(distinct.values())), strict=True))
+    return {key: _decided(edition, prepared, [study])[0] for key, study in distinct.items()}
+
+
+def _decided(edition: _Edition, prepared: _Prepared, studies: Sequence[Study]) -> list[Decision]:
+    policies = edition.policies
+    resources = _study_entities(studies)
+    by_subject = [evaluate(policies, question, resources) for question in prepared.questions]
+    return [_united(policies, prepared.questions, verdicts) for verdicts in zip(*by_subject, strict=True)]
+
+
+def _study_entities(studies: Iterable[Study]) -> list[dict[str, Any]]:
+    return [study_entity(uid, attributes) for uid, attributes in studies]
+
+
+def _united(policies: LoadedPolicies, questions: Sequence[Question], verdicts: Sequence[Verdict]) -> Decision:
+    """One decision from what is said to each subject."""
+    reason = "; ".join(summary(question, verdict) for question, verdict in zip(questions, verdicts, strict=True))
+    if not verdicts or not all(verdict.permitted for verdict in verdicts):
+        return Decision(False, reason)
+    obligations = Obligations()
+    for verdict in verdicts:
+        obligations = obligations.union(_obligations(policies, verdict.permits))
+    if obligations.unknown:
+        names = ", ".join(sorted(obligations.unknown))
+        return Decision(False, f"nobody here carries out the obligation {names}; {reason}", obligations)
+    return Decision(True, reason, obligations)
+
+
+def _obligations(policies: LoadedPolicies, permits: Iterable[str]) -> Obligations:
+    obligations = Obligations()
+    for identifier in permits:
+        obligations = obligations.union(policies.obligations[identifier])
+    return obligations
+
+
+def _as_read(policies: LoadedPolicies, study: Study) -> object:
+    """What a policy can tell of a study: two with the same key get the same decision."""
+    uid, attributes = study
+    read = {name: attributes.get(name) for name in policies.study_attributes}
+    return (uid if policies.names_studies else None, frozenset(read.items()))
+
+
+def _failed(error: Exception) -> Decision:
+    return Decision(False, f"no decision could be made: {type(error).__name__}: {error}".splitlines()[0])
