@@ -1,4 +1,4 @@
-"""Every valid file is taken and comes back byte for byte; every other one gets a coded answer and leaves nothing behind.
+"""Every valid file comes back byte for byte; every other one gets a coded answer and leaves nothing behind.
 
 "Byte for byte" is judged on received bytes: our signature is cut out of what came back at the two places where it was
 spliced in, by a reader that shares no code with the archive, and the rest has to be what was sent.
