@@ -49,6 +49,12 @@ class UnsupportedTransferSyntax(StorageError):
     number = 206
 
 
+class IdentifierInvalid(StorageError):
+    """The identifier of a query or retrieval breaks the information model's hierarchy, or a key its VR (PS3.4 C.4)."""
+
+    number = 207
+
+
 class OutOfSpace(StorageError):
     """The file system has no room above the reserve."""
 
@@ -65,6 +71,12 @@ class StoreNotReady(StorageError):
     """The index is being rebuilt; what it would answer is not complete yet."""
 
     number = 212
+
+
+class IndexFault(StorageError):
+    """The index could not be opened, read or written; it can be rebuilt from the objects and the ledger."""
+
+    number = 213
 
 
 class IntegrityFault(StorageError):

@@ -1,0 +1,258 @@
+"""Predicates become SQL here and nowhere else.
+
+Values are always bound, never part of the text. The meaning is that of `storage.index.predicate`: three-valued, with
+SQL's NULL for unknown; a text and a number are never equal, and their order is unknown. SQLite compares text by code
+point and matches patterns with GLOB, since its LIKE ignores case; elsewhere LIKE with ESCAPE is used, on columns that
+collate by code point.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Final, assert_never
+
+from sqlalchemy import Column, ColumnElement, Text, and_, false, not_, null, or_, select, true
+from sqlalchemy.sql.elements import Grouping
+
+from storage.errors import IndexFault
+from storage.index.columns import ATTRIBUTES, NAME_GROUPS, SCALAR_FACTS, Comparison, Level
+from storage.index.predicate import (
+    AllOf,
+    AnyOf,
+    Compare,
+    Constant,
+    Holds,
+    HoldsMatching,
+    NotTrue,
+    OneOf,
+    OnlyHolds,
+    Operator,
+    Pattern,
+    Predicate,
+    Present,
+    Scalar,
+    Wild,
+)
+from storage.index.schema import (
+    INSTANCE,
+    SERIES,
+    STUDY,
+    STUDY_BODY_PART,
+    STUDY_LABEL,
+    STUDY_MODALITY,
+    STUDY_PHYSICIAN,
+    STUDY_SOP_CLASS,
+)
+
+Condition = ColumnElement[bool]
+
+_TABLES: Final = {Level.PATIENT: STUDY, Level.STUDY: STUDY, Level.SERIES: SERIES, Level.IMAGE: INSTANCE}
+
+
+def _scalars() -> dict[str, tuple[int, Column[Any]]]:
+    found: dict[str, tuple[int, Column[Any]]] = {fact: (Level.STUDY.depth, STUDY.c[fact]) for fact in SCALAR_FACTS}
+    for attribute in ATTRIBUTES:
+        table = _TABLES[attribute.level]
+        names = {attribute.column, attribute.text_column}
+        if attribute.comparison is Comparison.NAME:
+            names |= {f"{attribute.column}_{group}" for group in NAME_GROUPS}
+        depth = max(attribute.level.depth, Level.STUDY.depth)
+        found |= {name: (depth, table.c[name]) for name in names if name in table.c}
+    return found
+
+
+SCALARS: Final = _scalars()
+"""Every single-valued attribute a predicate may name: how deep it lives, and its column."""
+
+SETS: Final = {
+    "labels": (STUDY_LABEL, true()),
+    "modalities": (STUDY_MODALITY, STUDY_MODALITY.c.fixed.is_(True)),
+    "modalities_in_study": (STUDY_MODALITY, true()),
+    "performing_physicians": (STUDY_PHYSICIAN, true()),
+    "body_parts": (STUDY_BODY_PART, true()),
+    "sop_classes_in_study": (STUDY_SOP_CLASS, true()),
+}
+"""Every set-valued attribute: its table, and which of its rows count."""
+
+_COMPARE: Final[dict[Operator, Callable[[Any, Any], Any]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_CHUNK: Final = 16
+_LAST_CODE_POINT: Final = "\U0010ffff"
+
+
+def compile_predicate(predicate: Predicate, level: Level, dialect: str = "sqlite") -> Condition:
+    """The condition on rows of ``level``, joined with the levels above it.
+
+    Raises:
+        IndexFault: the predicate names an attribute that rows of this level do not have.
+    """
+    return _Compiler(level, dialect).condition(predicate)
+
+
+class _Compiler:
+    def __init__(self, level: Level, dialect: str) -> None:
+        self._depth = max(level.depth, Level.STUDY.depth)
+        self._sqlite = dialect == "sqlite"
+
+    def condition(self, predicate: Predicate) -> Condition:
+        match predicate:
+            case Constant(value):
+                return true() if value else false()
+            case AllOf(terms):
+                return _joined(and_, [self.condition(term) for term in terms]) if terms else true()
+            case AnyOf(terms):
+                return _joined(or_, [self.condition(term) for term in terms]) if terms else false()
+            case NotTrue(term):
+                return Grouping(self.condition(term)).is_not(true())
+            case Compare(attribute, comparison, value):
+                return self._compare(self._scalar(attribute), comparison, value)
+            case OneOf(attribute, values, negated):
+                return self._one_of(self._scalar(attribute), values, negated)
+            case Pattern(attribute, parts, negated):
+                return self._pattern_of(self._scalar(attribute), parts, negated)
+            case Present(attribute, present):
+                column = self._scalar(attribute)
+                return column.is_not(null()) if present else column.is_(null())
+            case Holds() | HoldsMatching() | OnlyHolds():
+                return self._set(predicate)
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    def _scalar(self, attribute: str) -> Column[Any]:
+        depth, column = SCALARS.get(attribute, (None, None))
+        if depth is None or column is None or depth > self._depth:
+            raise IndexFault("a predicate names an attribute that these rows do not have")
+        return column
+
+    def _compare(self, column: Column[Any], comparison: Operator, value: Scalar) -> Condition:
+        if _comparable(column, value):
+            return _condition(_COMPARE[comparison](column, value))
+        if comparison in ("==", "!="):
+            return _never(column) if comparison == "==" else _always(column)
+        return null()
+
+    def _one_of(self, column: Column[Any], values: Sequence[Scalar], negated: bool) -> Condition:
+        usable = [value for value in values if _comparable(column, value)]
+        if not usable:
+            return _always(column) if negated else _never(column)
+        return column.not_in(usable) if negated else column.in_(usable)
+
+    def _pattern_of(self, column: Column[Any], parts: Sequence[str | Wild], negated: bool) -> Condition:
+        if not isinstance(column.type, Text):
+            return _always(column) if negated else _never(column)
+        matches = self._matches(column, parts)
+        return not_(matches) if negated else matches
+
+    def _matches(self, column: Column[Any], parts: Sequence[str | Wild]) -> Condition:
+        """Whether the text matches as a whole; on SQLite a literal beginning becomes a range that an index can use."""
+        if any(isinstance(part, str) and "\0" in part for part in parts):
+            return _never(column)  # no stored text holds a NUL, and a pattern would end there
+        merged = _merged(parts)
+        if not any(isinstance(part, Wild) for part in merged):
+            return _condition(column == "".join(part for part in merged if isinstance(part, str)))
+        if not self._sqlite:
+            return _condition(column.like(_like(merged), escape="\\"))
+        matches = _condition(column.bool_op("GLOB")(_glob(merged)))
+        if not isinstance(merged[0], str):
+            return matches
+        bounds = [_condition(column >= merged[0])]
+        if (beyond := _successor(merged[0])) is not None:
+            bounds.append(_condition(column < beyond))
+        return and_(*bounds, matches)
+
+    def _set(self, predicate: Holds | HoldsMatching | OnlyHolds) -> Condition:
+        if predicate.attribute not in SETS:
+            raise IndexFault("a predicate names a set that studies do not have")
+        table, counts = SETS[predicate.attribute]
+
+        def some(*conditions: Condition) -> Condition:
+            # The outer statement may join more than the study, so all but the set's own table is taken from it.
+            rows = select(table.c.value).where(table.c.study_fk == STUDY.c.id, counts, *conditions)
+            return rows.correlate_except(table).exists()
+
+        value = table.c.value
+        match predicate:
+            case HoldsMatching(_, parts):
+                return some(self._matches(value, parts))
+            case OnlyHolds(_, values, negated):
+                others = some(value.not_in([known for known in values if isinstance(known, str)]))
+                return others if negated else not_(others)
+            case Holds(_, values, every, negated):
+                texts = [known for known in values if isinstance(known, str)]
+                if every:
+                    each = [some(value == text) for text in texts]
+                    held = false() if len(texts) < len(values) else _joined(and_, each) if each else true()
+                else:
+                    held = some(value.in_(texts)) if texts else false()
+                return not_(held) if negated else held
+            case _ as unreachable:
+                assert_never(unreachable)
+
+
+def _comparable(column: Column[Any], value: Scalar) -> bool:
+    return isinstance(value, str) == isinstance(column.type, Text)
+
+
+def _never(column: Column[Any]) -> Condition:
+    """False where the column has a value, unknown where it has none."""
+    return _condition(column != column)
+
+
+def _always(column: Column[Any]) -> Condition:
+    """True where the column has a value, unknown where it has none."""
+    return _condition(column == column)
+
+
+def _condition(expression: Any) -> Condition:
+    """An operator's result, whose type SQLAlchemy does not tell."""
+    condition: Condition = expression
+    return condition
+
+
+def _joined(combine: Callable[..., Condition], terms: Sequence[Condition]) -> Condition:
+    """All terms, grouped: the depth of a flat chain counts against SQLite's limit of 1000, that of groups hardly."""
+    while len(terms) > _CHUNK:
+        chunks = (terms[at : at + _CHUNK] for at in range(0, len(terms), _CHUNK))
+        terms = [Grouping(combine(*chunk)) for chunk in chunks]
+    return combine(*terms)
+
+
+def _merged(parts: Sequence[str | Wild]) -> list[str | Wild]:
+    """Adjacent literals joined, empty ones dropped, runs of ``*`` made one."""
+    merged: list[str | Wild] = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        if part == "" or (part is Wild.ANY and last is Wild.ANY):
+            continue
+        if isinstance(part, str) and isinstance(last, str):
+            merged[-1] = last + part
+        else:
+            merged.append(part)
+    return merged
+
+
+def _glob(parts: Sequence[str | Wild]) -> str:
+    """A GLOB pattern in which only the wildcards are special."""
+    bracketed = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
+    return "".join(part.value if isinstance(part, Wild) else part.translate(bracketed) for part in parts)
+
+
+def _like(parts: Sequence[str | Wild]) -> str:
+    r"""A LIKE pattern, escaped with ``\``, in which only the wildcards are special."""
+    wild = {Wild.ANY: "%", Wild.ONE: "_"}
+    escaped = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
+    return "".join(wild[part] if isinstance(part, Wild) else part.translate(escaped) for part in parts)
+
+
+def _successor(prefix: str) -> str | None:
+    """The least text above every text that begins with the prefix; None if there is none."""
+    head = prefix.rstrip(_LAST_CODE_POINT)
+    if not head:
+        return None
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)

@@ -1,0 +1,190 @@
+"""The database under the index and the records: one writer, many readers, all through SQLAlchemy.
+
+SQLite in write-ahead mode. SQLite up to 3.51.2 can corrupt such a database when two connections write and checkpoint
+at once, so there is exactly one connection that may write, behind a lock, and every other one is opened read-only.
+What must never live here: table names.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, StaticPool, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from storage.errors import IndexFault
+from storage.index import schema
+
+BUSY_SECONDS: Final = 10.0
+"""How long a statement waits for a lock that another connection holds."""
+READERS: Final = 8
+"""Connections that read at one time; each is held for one page."""
+
+
+class IndexEngine:
+    """One database file. Make it with `open` or `open_read_only`; `close` it. Safe to share among threads."""
+
+    def __init__(self, path: Path, readers: Engine, writer: Engine | None) -> None:
+        self._path = path
+        self._readers = readers
+        self._writer = writer
+        self._writing = threading.Lock()
+        self._writing_thread: int | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> "IndexEngine":
+        """Open for writing, the only opener that does; make the database if there is none.
+
+        Raises:
+            IndexFault: the file is not a database, or one of another version.
+        """
+        path = path.absolute()
+        # Made before SQLite does, so that it and the files beside it, which copy its mode, are the owner's alone.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        engine = cls(path, _reading_engine(path, pooled=True), _writing_engine(path))
+        try:
+            with engine.writing() as connection:
+                schema.prepare(connection)
+        except BaseException:
+            engine._disconnect()
+            raise
+        return engine
+
+    @classmethod
+    def open_read_only(cls, path: Path) -> "IndexEngine":
+        """Open beside a live server, or without one. No connection outlives a `reading` block, nothing is written.
+
+        Raises:
+            IndexFault: there is no database, or it cannot be read.
+        """
+        engine = cls(path.absolute(), _reading_engine(path.absolute(), pooled=False), None)
+        with engine.reading() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").all()
+        return engine
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the reading connections."""
+        return self._readers
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that cannot write. No transaction: each statement sees the newest committed state.
+
+        Raises:
+            IndexFault: the database failed.
+        """
+        with _translated(), self._readers.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The writer inside a transaction: durable at the end of the block, undone if it raises. Not to be nested.
+
+        Raises:
+            IndexFault: the database failed, or it was opened read-only.
+        """
+        if self._writing_thread == threading.get_ident():
+            raise IndexFault("a transaction of the index is begun inside another")
+        with self._writing:
+            if self._writer is None:
+                raise IndexFault("the index is closed, or was opened to be read only")
+            self._writing_thread = threading.get_ident()
+            try:
+                with _translated(), self._writer.begin() as connection:
+                    yield connection
+            finally:
+                self._writing_thread = None
+
+    def close(self) -> None:
+        """Release everything; after the writer nothing is left beside the database file. Idempotent.
+
+        Raises:
+            IndexFault: what is in the write-ahead log could not be brought into the file; the log is kept.
+        """
+        with self._writing:
+            written = self._disconnect()
+            if written:
+                _fold_log(self._path)
+
+    def _disconnect(self) -> bool:
+        """Close the connections; whether there was a writer."""
+        self._readers.dispose()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.dispose()
+        return writer is not None
+
+
+def _fold_log(path: Path) -> None:
+    """Turn the database back into one plain file.
+
+    Left in write-ahead mode, it would make a later read-only opener leave a -wal and a -shm behind. A reader that stays
+    for longer than we wait keeps them until the next close, which loses nothing.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise IndexFault(f"the index could not be closed: {error}") from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Let no exception of the database layer out."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        # The statement and its parameters, which name patients, are left out.
+        raise IndexFault(f"the index failed: {type(error).__name__}: {getattr(error, 'orig', None) or ''}") from error
+
+
+def _writing_engine(path: Path) -> Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # The driver's own BEGIN would come late and deferred: take the write lock at the start or not at all.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reading_engine(path: Path, *, pooled: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    if pooled:
+        return create_engine(
+            "sqlite+pysqlite://",
+            creator=connect,
+            poolclass=QueuePool,
+            pool_size=READERS,
+            max_overflow=0,
+            pool_timeout=30,
+        )
+    return create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)

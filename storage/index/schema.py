@@ -1,0 +1,145 @@
+"""The index's tables, generated from `storage.index.columns`; SQLAlchemy Core, in no dialect of its own.
+
+A study row carries the patient's attributes too: they are what the study's first instance said, so a query never joins
+a patient whose name somebody changed since. Set-valued attributes that predicates ask about have a table each.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    select,
+)
+
+from storage.errors import IndexFault
+from storage.index.columns import ATTRIBUTES, NAME_GROUPS, Attribute, Comparison, Level, Origin
+
+SCHEMA_VERSION: Final = "1"
+
+METADATA: Final = MetaData()
+
+_KEY = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER PRIMARY KEY is the row id on SQLite
+
+
+def _columns(*levels: Level) -> list[Column[str] | Column[int]]:
+    columns: list[Column[str] | Column[int]] = []
+    for attribute in ATTRIBUTES:
+        if attribute.level in levels and attribute.origin is Origin.DATA_SET:
+            columns += _columns_of(attribute)
+    return columns
+
+
+def _columns_of(attribute: Attribute) -> list[Column[str] | Column[int]]:
+    columns: list[Column[str] | Column[int]] = [Column(attribute.text_column, Text, nullable=not attribute.filing)]
+    if attribute.comparison in (Comparison.DATE, Comparison.TIME):
+        columns.append(Column(attribute.column, BigInteger))
+    elif attribute.comparison is Comparison.NAME:
+        columns += [Column(f"{attribute.column}_{group}", Text) for group in NAME_GROUPS]
+    return columns
+
+
+STUDY: Final = Table(
+    "study",
+    METADATA,
+    Column("id", _KEY, primary_key=True),
+    *_columns(Level.PATIENT, Level.STUDY),
+    Column("institution", Text),
+    Column("department", Text),
+    Column("station", Text),
+    # The study date, 0 if there is none: newest first needs an order without absent values.
+    Column("sort_date", Integer, nullable=False),
+    # Copies of the set tables, so that a page of rows needs no second statement; kept by the same functions.
+    Column("sets", Text, nullable=False),
+    Column("modalities_in_study_text", Text),
+    Column("sop_classes_in_study_text", Text),
+    Column("series_count", Integer, nullable=False),
+    Column("instance_count", Integer, nullable=False),
+    UniqueConstraint("study_uid"),
+    Index("study_newest", "sort_date", "id"),
+    Index("study_patient_id", "patient_id"),
+    Index("study_patient_name", "patient_name_norm"),
+    Index("study_accession", "accession_number"),
+)
+
+SERIES: Final = Table(
+    "series",
+    METADATA,
+    Column("id", _KEY, primary_key=True),
+    Column("study_fk", ForeignKey(STUDY.c.id), nullable=False),
+    *_columns(Level.SERIES),
+    Column("instance_count", Integer, nullable=False),
+    # What this series was last reported to disagree on with its study, so that one series is one alert.
+    Column("differs", Text, nullable=False),
+    # A series UID that a sender uses in two studies is two series: no object is filed under a study it does not name.
+    UniqueConstraint("series_uid", "study_fk"),
+    Index("series_study", "study_fk"),
+)
+
+INSTANCE: Final = Table(
+    "instance",
+    METADATA,
+    Column("id", _KEY, primary_key=True),
+    Column("series_fk", ForeignKey(SERIES.c.id), nullable=False),
+    *_columns(Level.IMAGE),
+    Column("transfer_syntax", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("canonical_digest", LargeBinary, nullable=False),
+    # SHA-256 of each top-level signature value, the archive's own included, one after another.
+    Column("signatures", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("ledger_sequence", BigInteger, nullable=False),
+    UniqueConstraint("sop_instance_uid"),
+    Index("instance_series", "series_fk"),
+)
+
+
+def _set_table(name: str, *more: Column[bool]) -> Table:
+    return Table(
+        name,
+        METADATA,
+        Column("study_fk", ForeignKey(STUDY.c.id), primary_key=True),
+        Column("value", Text, primary_key=True),
+        *more,
+        sqlite_with_rowid=False,
+    )
+
+
+STUDY_LABEL: Final = _set_table("study_label")
+STUDY_PHYSICIAN: Final = _set_table("study_physician")
+STUDY_BODY_PART: Final = _set_table("study_body_part")
+STUDY_MODALITY: Final = _set_table("study_modality", Column("fixed", Boolean, nullable=False))
+"""Every modality of the study; ``fixed`` are those of its first instance, which alone policy reads."""
+STUDY_SOP_CLASS: Final = _set_table("study_sop_class")
+
+STATE: Final = Table(
+    "index_state", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False)
+)
+"""``schema``, ``position`` (the ledger sequence that the rows have reached) and ``rebuilding``."""
+
+
+def prepare(connection: Connection) -> None:
+    """Make what is missing in an empty database; accept one of this version.
+
+    Raises:
+        IndexFault: the database has another version.
+    """
+    METADATA.create_all(connection)
+    version = connection.execute(select(STATE.c.value).where(STATE.c.key == "schema")).scalar()
+    if version is None:
+        connection.execute(
+            STATE.insert(), [{"key": "schema", "value": SCHEMA_VERSION}, {"key": "position", "value": "0"}]
+        )
+    elif version != SCHEMA_VERSION:
+        raise IndexFault(f"the index has schema {version}, this release reads {SCHEMA_VERSION}: rebuild it")
