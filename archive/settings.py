@@ -1,0 +1,234 @@
+"""``strongroom.toml`` as frozen dataclasses: the only place where the file's keys, defaults and ranges are known.
+
+An unknown section or key, a wrong type and a value out of range are errors that name the key; nothing is ignored.
+`config/strongroom.toml` shows every key with its default, and a test compares the two.
+"""
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from archive.errors import SettingsInvalid
+from archive.upper_layer.limits import Limits
+
+INSECURE: Final = "insecure"
+"""The word that an operator writes to run without TLS."""
+MAX_SETTINGS_BYTES: Final = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSettings:
+    """Section ``[archive]``."""
+
+    ae_title: str = "STRONGROOM"
+    """Our AE title, 1 to 16 characters (PS3.5 6.2, AE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Section ``[listen]``: where associations are accepted."""
+
+    host: str = "127.0.0.1"
+    port: int = 2762
+    """DICOM over TLS (PS3.15 B.12; IANA dicom-tls is 2762); 0 lets the system choose."""
+    plain: str = ""
+    """Empty, or the word ``insecure``: also listen without TLS."""
+    plain_port: int = 11112
+    """DICOM without TLS (IANA dicom is 11112)."""
+    drain_seconds: float = 20.0
+    """What open associations get to finish after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """Section ``[keys]``: where the secrets lie; relative to the home, or outside it."""
+
+    keyring: Path = Path("keys/keyring.json")
+    authority: Path = Path("pki")
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Section ``[identity]``: how people prove who they are (PS3.7 D.3.3.7)."""
+
+    types: tuple[int, ...] = (1, 2)
+    """User identity types that are verified at all (PS3.7 Table D.3-14)."""
+    without_tls: str = ""
+    """Empty, or the word ``insecure``: take an identity that came over a plain connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """Section ``[policy]``."""
+
+    directory: Path = Path("policies")
+    """Holds ``schema.cedarschema`` and the policies, ``*.cedar``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Section ``[storage]``."""
+
+    reserve_bytes: int = 1_073_741_824
+    """Free space that storing never touches."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Section ``[log]``: the operational log on standard error; the audit trail is another thing."""
+
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that ``strongroom.toml`` says."""
+
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    limits: Limits = field(default_factory=Limits)
+    keys: KeySettings = field(default_factory=KeySettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+_Section = TypeVar("_Section")
+_AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+_HOST: Final = re.compile(r"[A-Za-z0-9:._%-]{1,253}")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+_KNOWN_IDENTITY_TYPES: Final = frozenset({1, 2, 3, 4, 5})
+
+# Smallest and largest value of every number, both allowed. What is not here is bounded by `_COUNT` or `_SECONDS`.
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "listen.port": (0, 65_535),
+    "listen.plain_port": (0, 65_535),
+    "listen.drain_seconds": (0, 3_600),
+    "limits.associate_pdu_bytes": (4_096, 16_777_216),
+    "limits.pdu_bytes": (4_096, 16_777_216),
+    "limits.presentation_contexts": (1, 128),
+    "limits.command_bytes": (256, 1_048_576),
+    "limits.data_set_bytes": (1, 2**48),
+    "storage.reserve_bytes": (0, 2**50),
+}
+_COUNT: Final = (1, 2**31)
+_SECONDS: Final = (0.1, 86_400)
+
+
+def is_ae_title(text: str) -> bool:
+    """Whether ``text`` is an AE title without padding: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2)."""
+    return _AE_TITLE.fullmatch(text) is not None
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a settings file.
+
+    Raises:
+        SettingsInvalid: it cannot be read, is not TOML, or says something that is not understood.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_SETTINGS_BYTES + 1)
+    except OSError as error:
+        raise SettingsInvalid(f"{path} cannot be read ({error.strerror}): restore it or correct its mode") from None
+    if len(data) > MAX_SETTINGS_BYTES:
+        raise SettingsInvalid(f"{path} is larger than {MAX_SETTINGS_BYTES} bytes: it is not a settings file")
+    try:
+        return parse_settings(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise SettingsInvalid(f"{path} is not UTF-8 text: save it as UTF-8") from None
+    except SettingsInvalid as error:
+        raise SettingsInvalid(f"{path}: {error}") from None
+
+
+def parse_settings(text: str) -> Settings:
+    """Settings from the text of a file.
+
+    Raises:
+        SettingsInvalid: not TOML, an unknown section or key, a wrong type, or a value out of range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsInvalid(f"not TOML ({error}): correct that place") from None
+    sections = {section.name: section for section in dataclasses.fields(Settings)}
+    hints = typing.get_type_hints(Settings)
+    chosen: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in sections:
+            raise SettingsInvalid(f"unknown section [{name!r:.40}]: known are {', '.join(sections)}")
+        if not isinstance(value, dict):
+            raise SettingsInvalid(f"{name} is a section: write [{name}] and its keys below")
+        chosen[name] = _section(hints[name], name, value)
+    settings = Settings(**chosen)
+    _check(settings)
+    return settings
+
+
+def _section(kind: type[_Section], section: str, table: Mapping[str, object]) -> _Section:
+    """One section as its dataclass, every key known, typed and in range."""
+    hints = typing.get_type_hints(kind)
+    values: dict[str, object] = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise SettingsInvalid(f"unknown key {key!r:.40} in [{section}]: known are {', '.join(hints)}")
+        values[key] = _value(f"{section}.{key}", hints[key], value)
+    return kind(**values)
+
+
+def _value(name: str, kind: object, value: object) -> object:
+    """``value`` as the type that the dataclass declares."""
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return int(_in_range(name, value, _COUNT))
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _in_range(name, float(value), _SECONDS)
+    if kind is str and isinstance(value, str):
+        return value
+    if kind is Path and isinstance(value, str) and value and "\0" not in value:
+        return Path(value)
+    if (
+        isinstance(kind, types.GenericAlias)
+        and isinstance(value, list)
+        and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+    ):
+        return tuple(value)
+    raise SettingsInvalid(f"{name} must be {_in_words(kind)}, not {value!r:.40}")
+
+
+def _in_words(kind: object) -> str:
+    words = {int: "a whole number", float: "a number of seconds", str: "a text in quotes", Path: "a path in quotes"}
+    return words[kind] if isinstance(kind, type) and kind in words else "a list of whole numbers"
+
+
+def _in_range(name: str, value: float, default: tuple[float, float]) -> float:
+    low, high = _RANGES.get(name, default)
+    if not low <= value <= high:  # a NaN is refused here too
+        raise SettingsInvalid(f"{name} is {value}: it must be from {low} to {high}")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    """What types and ranges cannot say."""
+    if not is_ae_title(settings.archive.ae_title):
+        raise SettingsInvalid("archive.ae_title must be 1 to 16 printable ASCII characters without a backslash")
+    if _HOST.fullmatch(settings.listen.host) is None:
+        raise SettingsInvalid("listen.host must be a host name or an IP address")
+    for name, word in (
+        ("listen.plain", settings.listen.plain),
+        ("identity.without_tls", settings.identity.without_tls),
+    ):
+        if word not in ("", INSECURE):
+            raise SettingsInvalid(f'{name} must be "" or the word "{INSECURE}"')
+    if settings.listen.plain and settings.listen.plain_port == settings.listen.port != 0:
+        raise SettingsInvalid("listen.plain_port must differ from listen.port")
+    if not set(settings.identity.types) <= _KNOWN_IDENTITY_TYPES:
+        raise SettingsInvalid("identity.types must hold user identity types, 1 to 5 (PS3.7 Table D.3-14)")
+    if settings.log.level not in _LEVELS:
+        raise SettingsInvalid(f"log.level must be one of {', '.join(_LEVELS)}")
