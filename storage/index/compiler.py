@@ -134,7 +134,7 @@ class _Compiler:
             return _condition(_COMPARE[comparison](column, value))
         if comparison in ("==", "!="):
             return _never(column) if comparison == "==" else _always(column)
-        return null()
+        return _condition(null())
 
     def _one_of(self, column: Column[Any], values: Sequence[Scalar], negated: bool) -> Condition:
         usable = [value for value in values if _comparable(column, value)]

@@ -1,0 +1,212 @@
+"""Identifiers of queries and retrievals become predicates (PS3.4 C.2.2.2, C.4.1.3.1, C.4.2.2.1, C.4.3.2.1). Pure.
+
+The rules, in order:
+
+1. Query/Retrieve Level (0008,0052) is one of the model's levels (PS3.4 C.6.1.1, C.6.2.1).
+2. Every level above it is named by one value of its unique key, and by nothing else of that level (C.4.1.3.1.1). In the
+   Study Root model a Patient ID beside the Study Instance UID is tolerated and narrows the answer.
+3. Each key is matched by the kind of its VR: universal, list of UID, range, wildcard, single value (C.2.2.2). A value
+   that is only ``*`` is universal for every VR.
+4. An unknown value matches: a key other than a unique one is satisfied where the stored value has zero length
+   (C.2.2.1.2).
+5. A key that is not matched is told apart, so that the answer can be FF01 (C.2.2.1.3).
+
+How one key matches is in `storage.index.keys`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from storage.errors import IdentifierInvalid, InvalidIdentifier
+from storage.identifiers import uid
+from storage.index.columns import ATTRIBUTES, BY_TAG, Attribute, Comparison, Level
+from storage.index.keys import date_range, listed, matching, stripped, universal
+from storage.index.predicate import Compare, OneOf, Predicate, all_of
+
+QUERY_RETRIEVE_LEVEL: Final = 0x00080052
+ANSWERED_ELSEWHERE: Final = frozenset({QUERY_RETRIEVE_LEVEL, 0x00080005, 0x00080054, 0x00080056, 0x00080201})
+"""Level, character set, Retrieve AE Title, Instance Availability, time zone: never matched, the SCP answers them."""
+
+_UNIQUE: Final = {attribute.level: attribute for attribute in ATTRIBUTES if attribute.unique}
+
+
+class QueryModel(Enum):
+    """The information models of PS3.4 C.6."""
+
+    PATIENT_ROOT = "Patient Root"
+    STUDY_ROOT = "Study Root"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryKey:
+    """One element of an identifier. ``value`` is decoded text, padding and all; None or "" for zero length."""
+
+    tag: int
+    vr: str
+    value: str | None
+    sequence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FindQuery:
+    """What a C-FIND asks, ready for `storage.index.reader.IndexReader.find`."""
+
+    level: Level
+    predicate: Predicate
+    returned: tuple[int, ...]
+    """Tags to answer with, ascending."""
+    unsupported: tuple[int, ...]
+    """Keys that are not matched as asked: absent from the answer, or in it but matched universally (FF01)."""
+    dates: tuple[int, int] | None = None
+    """First and last study date that the predicate lets through beside absent ones: a hint for the order of reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveQuery:
+    """What a C-GET or C-MOVE selects."""
+
+    level: Level
+    predicate: Predicate
+
+
+def plan_find(model: QueryModel, keys: Iterable[QueryKey]) -> FindQuery:
+    """Turn the keys of a C-FIND identifier into a query.
+
+    Raises:
+        IdentifierInvalid: the identifier breaks rule 1 or 2, or a key its VR (status A900).
+    """
+    by_tag = _by_tag(keys)
+    level = _level(model, by_tag)
+    terms = _names_of_levels_above(model, level, by_tag)
+    unsupported = []
+    returned = [tag for tag in (_UNIQUE[above].tag for above in _levels_above(model, level)) if tag in by_tag]
+    dates = None
+    for key in by_tag.values():
+        if key.tag in ANSWERED_ELSEWHERE or key.tag in returned or key.tag & 0xFFFF == 0:
+            continue
+        attribute = BY_TAG.get(key.tag)
+        at = _depth(model, attribute) if attribute is not None else None
+        if attribute is None or at is None or at > level.depth:
+            unsupported.append(key.tag)
+            continue
+        if at < level.depth:
+            if not _tolerated(model, attribute):
+                raise IdentifierInvalid(f"{attribute.keyword} belongs to a level above {level.value}")
+            terms += [] if universal(stripped(key.value)) else [_exactly(attribute, stripped(key.value))]
+            returned.append(key.tag)
+            continue
+        returned.append(key.tag)
+        value = stripped(key.value)
+        if universal(value):
+            continue
+        if attribute.comparison is Comparison.NONE or key.sequence:
+            unsupported.append(key.tag)
+            continue
+        terms.append(matching(attribute, value, unique=attribute is _UNIQUE[level]))
+        if attribute.column == "study_date":
+            dates = date_range(value)
+    return FindQuery(level, all_of(*terms), tuple(sorted(returned)), tuple(sorted(unsupported)), dates)
+
+
+def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey]) -> RetrieveQuery:
+    """Turn the keys of a C-GET or C-MOVE identifier into a selection of instances.
+
+    Only unique keys select (PS3.4 C.4.2.1.4, C.4.3.1.3): one value for each level above, one or a list of UIDs at the
+    level itself, never a wildcard. Other keys with a value are refused, since leaving them out would send more.
+
+    Raises:
+        IdentifierInvalid: anything else (status A900).
+    """
+    by_tag = _by_tag(keys)
+    level = _level(model, by_tag)
+    terms = _names_of_levels_above(model, level, by_tag)
+    named = {_UNIQUE[above].tag for above in _levels_above(model, level)}
+    unique = _UNIQUE[level]
+    for key in by_tag.values():
+        value = stripped(key.value)
+        if key.sequence:
+            raise IdentifierInvalid("a sequence does not select what is retrieved")
+        if key.tag in named or key.tag in ANSWERED_ELSEWHERE or not value or key.tag == unique.tag:
+            continue
+        attribute = BY_TAG.get(key.tag)
+        if attribute is None or not _tolerated(model, attribute):
+            raise IdentifierInvalid(f"({key.tag >> 16:04X},{key.tag & 0xFFFF:04X}) does not select what is retrieved")
+        terms.append(_exactly(attribute, value))
+    value = stripped(by_tag[unique.tag].value) if unique.tag in by_tag else ""
+    if not value:
+        raise IdentifierInvalid(f"{unique.keyword} is missing")
+    if unique.comparison is Comparison.UID:
+        terms.append(OneOf(unique.column, tuple(_checked(one) for one in listed(value))))
+    else:
+        terms.append(_exactly(unique, value))
+    return RetrieveQuery(level, all_of(*terms))
+
+
+def _by_tag(keys: Iterable[QueryKey]) -> Mapping[int, QueryKey]:
+    by_tag: dict[int, QueryKey] = {}
+    for key in keys:
+        if key.tag in by_tag:
+            raise IdentifierInvalid("a key occurs twice")
+        by_tag[key.tag] = key
+    return by_tag
+
+
+def _level(model: QueryModel, by_tag: Mapping[int, QueryKey]) -> Level:
+    asked = by_tag.get(QUERY_RETRIEVE_LEVEL)
+    try:
+        level = Level(stripped(asked.value) if asked is not None else "")
+    except ValueError:
+        raise IdentifierInvalid("Query/Retrieve Level is missing, or no level of the model") from None
+    if model is QueryModel.STUDY_ROOT and level is Level.PATIENT:
+        raise IdentifierInvalid("the Study Root model has no PATIENT level")
+    return level
+
+
+def _levels_above(model: QueryModel, level: Level) -> list[Level]:
+    top = Level.PATIENT if model is QueryModel.PATIENT_ROOT else Level.STUDY
+    return [above for above in Level if top.depth <= above.depth < level.depth]
+
+
+def _depth(model: QueryModel, attribute: Attribute) -> int | None:
+    """The depth of the level at which an attribute is a key; None if it is none in this model."""
+    if model is QueryModel.STUDY_ROOT and attribute.level is Level.PATIENT:
+        # Patient attributes are keys of the study (PS3.4 C.6.2.1.2); counts over a patient's studies are not.
+        return None if attribute.comparison is Comparison.NONE else Level.STUDY.depth
+    return attribute.level.depth
+
+
+def _tolerated(model: QueryModel, attribute: Attribute) -> bool:
+    return model is QueryModel.STUDY_ROOT and attribute is _UNIQUE[Level.PATIENT]
+
+
+def _names_of_levels_above(model: QueryModel, level: Level, by_tag: Mapping[int, QueryKey]) -> list[Predicate]:
+    """One value of the unique key of each level above (PS3.4 C.4.1.3.1.1)."""
+    terms: list[Predicate] = []
+    for above in _levels_above(model, level):
+        unique = _UNIQUE[above]
+        value = stripped(by_tag[unique.tag].value) if unique.tag in by_tag else ""
+        if not value:
+            raise IdentifierInvalid(f"{unique.keyword} is missing: a query at {level.value} names its {above.value}")
+        terms.append(
+            Compare(unique.column, "==", _checked(value)) if above is not Level.PATIENT else _one(unique, value)
+        )
+    return terms
+
+
+def _one(attribute: Attribute, value: str) -> Predicate:
+    if "*" in value or "?" in value:
+        raise IdentifierInvalid(f"{attribute.keyword} must be a single value above the level of the query")
+    return _exactly(attribute, value)
+
+
+def _exactly(attribute: Attribute, value: str) -> Predicate:
+    return Compare(attribute.column, "==", value)
+
+
+def _checked(value: str) -> str:
+    try:
+        return uid(value)
+    except InvalidIdentifier:
+        raise IdentifierInvalid("a unique key is not a UID, or not a single one where only one is allowed") from None

@@ -1,0 +1,49 @@
+"""How far the index has come: the ledger position of its rows, and whether it is being rebuilt."""
+
+from typing import Final
+
+from sqlalchemy import Connection, delete, select
+
+from storage.index.schema import METADATA, STATE
+
+_POSITION: Final = "position"
+_REBUILDING: Final = "rebuilding"
+
+
+def position(connection: Connection) -> int:
+    """The ledger sequence that the rows have reached; 0 if none."""
+    return int(_value(connection, _POSITION) or 0)
+
+
+def advance(connection: Connection, sequence: int) -> None:
+    """Say that the rows have reached this ledger sequence; in the transaction that writes them. Never goes back."""
+    if sequence > position(connection):
+        _set(connection, _POSITION, str(sequence))
+
+
+def rebuilding(connection: Connection) -> bool:
+    """Whether a rebuild was begun and not ended: what the rows say is not complete."""
+    return _value(connection, _REBUILDING) == "yes"
+
+
+def begin_rebuild(connection: Connection) -> None:
+    """Empty the index and go back to position 0; queries are refused until `end_rebuild`."""
+    for table in reversed(METADATA.sorted_tables):
+        if table is not STATE:
+            connection.execute(delete(table))
+    _set(connection, _POSITION, "0")
+    _set(connection, _REBUILDING, "yes")
+
+
+def end_rebuild(connection: Connection) -> None:
+    """The rows are complete again."""
+    _set(connection, _REBUILDING, "no")
+
+
+def _value(connection: Connection, key: str) -> str | None:
+    return connection.execute(select(STATE.c.value).where(STATE.c.key == key)).scalar()
+
+
+def _set(connection: Connection, key: str, value: str) -> None:
+    connection.execute(delete(STATE).where(STATE.c.key == key))
+    connection.execute(STATE.insert().values(key=key, value=value))
