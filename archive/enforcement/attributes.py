@@ -13,7 +13,7 @@ class UnknownKeyword(Exception):
 
 def is_keyword(word: str) -> bool:
     """Whether a word is a keyword of the DICOM data dictionary (PS3.6 6), so that a policy may hide it."""
-    return tag_for_keyword(word) is not None
+    return _tag(word) is not None
 
 
 def hidden_tags(keywords: Iterable[str]) -> frozenset[int]:
@@ -24,10 +24,10 @@ def hidden_tags(keywords: Iterable[str]) -> frozenset[int]:
     """
     tags = set()
     for keyword in keywords:
-        tag = tag_for_keyword(keyword)
+        tag = _tag(keyword)
         if tag is None:
             raise UnknownKeyword(f"{keyword} is no keyword of the data dictionary")
-        tags.add(int(tag))
+        tags.add(tag)
     return frozenset(tags)
 
 
@@ -47,3 +47,9 @@ def resource_of(facts: StudyFacts) -> Mapping[str, object]:
         "labels": facts.labels,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _tag(keyword: str) -> int | None:
+    """The dictionary has entries without a keyword; they answer to no word."""
+    tag = tag_for_keyword(keyword) if keyword else None
+    return None if tag is None else int(tag)

@@ -45,11 +45,12 @@ class RegisteredStanding:
 
     def subjects(self, session: AssociationSession) -> Subjects:
         """See `Standing.subjects`."""
-        return Subjects(self._node(session.node), self._person(session))
+        return Subjects(self._node(session), self._person(session))
 
-    def _node(self, admitted: NodeIdentity) -> NodeIdentity:
+    def _node(self, session: AssociationSession) -> NodeIdentity:
+        admitted = session.node
         if admitted.trust is NodeTrust.PLAIN or admitted.fingerprint is None:
-            now = self._nodes.by_title(admitted.name)
+            now = self._nodes.by_title(session.calling_ae)
         else:
             now = self._nodes.by_fingerprint(admitted.fingerprint)
         if now is None or now.name != admitted.name:

@@ -1,0 +1,96 @@
+"""What a predicate selects, said in plain Python: the judge of `storage.index.compiler` and of compiled policies.
+
+Written from the words of `storage.index.predicate` alone. True, False, or None for *unknown*.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import TypeAlias
+
+from storage.index.predicate import (
+    AllOf,
+    AnyOf,
+    Compare,
+    Constant,
+    Holds,
+    HoldsMatching,
+    NotTrue,
+    OneOf,
+    OnlyHolds,
+    Pattern,
+    Predicate,
+    Present,
+    Wild,
+)
+
+Row: TypeAlias = Mapping[str, object]
+"""Scalars by attribute name, None or missing where absent; sets as collections."""
+
+
+def selects(predicate: Predicate, row: Row) -> bool:
+    """Whether a row is selected: only where the whole predicate is true."""
+    return judged(predicate, row) is True
+
+
+def judged(predicate: Predicate, row: Row) -> bool | None:
+    """The value of a predicate on a row."""
+    match predicate:
+        case Constant(value):
+            return value
+        case AllOf(terms):
+            values = [judged(term, row) for term in terms]
+            return False if False in values else None if None in values else True
+        case AnyOf(terms):
+            values = [judged(term, row) for term in terms]
+            return True if True in values else None if None in values else False
+        case NotTrue(term):
+            return judged(term, row) is not True
+        case Present(attribute, present):
+            return (row.get(attribute) is not None) is present
+        case Compare() | OneOf() | Pattern():
+            found = row.get(predicate.attribute)
+            return None if found is None else _scalar(predicate, found)
+    return _set(predicate, row)
+
+
+def _scalar(predicate: Compare | OneOf | Pattern, found: object) -> bool:
+    match predicate:
+        case OneOf(_, values, negated):
+            return (found in values) is not negated
+        case Pattern(_, parts, negated):
+            assert isinstance(found, str)
+            return _matches(parts, found) is not negated
+    wanted = predicate.value
+    assert type(found) is type(wanted)
+    match predicate.operator:
+        case "==":
+            return found == wanted
+        case "!=":
+            return found != wanted
+    assert isinstance(found, int)
+    assert isinstance(wanted, int)
+    return {"<": found < wanted, "<=": found <= wanted, ">": found > wanted, ">=": found >= wanted}[predicate.operator]
+
+
+def _set(predicate: Predicate, row: Row) -> bool:
+    match predicate:
+        case Holds(attribute, values, every, negated):
+            held = _elements(row, attribute)
+            return (all if every else any)(value in held for value in values) is not negated
+        case HoldsMatching(attribute, parts):
+            return any(_matches(parts, str(element)) for element in _elements(row, attribute))
+        case OnlyHolds(attribute, values, negated):
+            return (set(_elements(row, attribute)) <= set(values)) is not negated
+    raise AssertionError(f"not a predicate: {predicate!r}")
+
+
+def _elements(row: Row, attribute: str) -> Collection[object]:
+    held = row[attribute]
+    assert isinstance(held, Collection)
+    return held
+
+
+def _matches(parts: tuple[str | Wild, ...], text: str) -> bool:
+    wild = {Wild.ANY: ".*", Wild.ONE: "."}
+    pattern = "".join(wild[part] if isinstance(part, Wild) else re.escape(part) for part in parts)
+    return re.fullmatch(pattern, text, re.DOTALL) is not None

@@ -1,0 +1,111 @@
+"""Cedar policies at random, over the shipped schema, together with studies at random that tell them apart.
+
+Most policies guard what may be absent, as strict validation demands; ``reckless`` ones do not, so that the outcome of
+an expression is often an error.
+"""
+
+import json
+from collections.abc import Iterator
+from random import Random
+
+from storage.instance import StudyFacts
+
+TEXTS = ("A", "B", "a", "A*", "[A]", "A%B", "A_B", "", "é", "X^Y", "?", "A\\")
+LABELS = ("VIP", "research", "A", "B", "a")
+PATTERNS = ("*", "A*", "*A*", "A%*", "A_B", "[A]", "?", "A\\*", "*B", "", "**")
+OPTIONAL = ("patient_id", "institution", "department", "station", "referring_physician")
+SETS = ("performing_physicians", "modalities", "body_parts", "labels")
+PERSON = {"physician_name": "X^Y", "department": "A"}
+
+
+def studies(random: Random, count: int) -> list[StudyFacts]:
+    """Different studies, each with some attributes absent."""
+    return [_study(random, number) for number in range(count)]
+
+
+def policy_text(random: Random, *, reckless: bool) -> str:
+    """One file of one to five policies."""
+    source = _Source(random, reckless=reckless)
+    return "\n".join(source.policy(number) for number in range(random.randint(1, 5)))
+
+
+def _study(random: Random, number: int) -> StudyFacts:
+    facts: dict[str, object] = {name: random.choice(TEXTS) for name in OPTIONAL if random.random() < 0.7}
+    if random.random() < 0.7:
+        facts["study_date"] = random.randint(0, 4)
+    for name in SETS:
+        values = LABELS if name == "labels" else TEXTS
+        facts[name] = frozenset(random.sample(values, random.randint(0, 2)))
+    return StudyFacts(study_uid=f"1.{number}", **facts)  # type: ignore[arg-type]
+
+
+class _Source:
+    def __init__(self, random: Random, *, reckless: bool) -> None:
+        self._random = random
+        self._reckless = reckless
+
+    def policy(self, number: int) -> str:
+        pick = self._random.choice
+        effect = pick(("permit", "permit", "forbid"))
+        principal = pick(
+            ("principal", "principal", 'principal in Role::"r"', "principal is User", 'principal == User::"alice"')
+        )
+        action = pick(("action", 'action == Action::"Query"', 'action in [Action::"Query", Action::"Retrieve"]'))
+        resource = pick(("resource is Study", "resource is Study", 'resource == Study::"1.1"'))
+        clauses = " ".join(
+            f"{pick(('when', 'unless'))} {{ {self.condition(0)} }}" for _ in range(self._random.randint(0, 2))
+        )
+        return f'@id("p{number}") {effect} ({principal}, {action}, {resource}) {clauses};'
+
+    def condition(self, depth: int) -> str:
+        pick = self._random.choice
+        if depth < 4 and self._random.random() < 0.5:
+            form = pick(("and", "or", "not", "if", "same"))
+            one, two = self.condition(depth + 1), self.condition(depth + 1)
+            if form == "not":
+                return f"!({one})"
+            if form == "if":
+                return f"(if {one} then {two} else {self.condition(depth + 1)})"
+            return f"(({one}) {({'and': '&&', 'or': '||'}).get(form) or pick(('==', '!='))} ({two}))"
+        return pick(tuple(self._leaves()))
+
+    def _leaves(self) -> Iterator[str]:
+        pick, random = self._random.choice, self._random
+        text, number, name, attribute = self._text(), self._number(), pick(OPTIONAL), pick(SETS)
+        some = self._set()
+        guard = "" if self._reckless and random.random() < 0.7 else f"resource has {name} && "
+        dated = "" if self._reckless and random.random() < 0.7 else "resource has study_date && "
+        yield f"({guard}resource.{name} {pick(('==', '!='))} {text})"
+        yield f"({guard}resource.{name} like {json.dumps(pick(PATTERNS)).replace(chr(92) * 2 + '*', chr(92) + '*')})"
+        yield f"({guard}{some}.contains(resource.{name}))"
+        yield f"({dated}resource.study_date {pick(('<', '<=', '>', '>=', '==', '!='))} {number})"
+        yield f"({dated}{number} {pick(('<', '<=', '>', '>='))} resource.study_date)"
+        yield f"resource has {pick((*OPTIONAL, 'study_date', 'labels'))}"
+        yield f"resource.{attribute}.contains({text})"
+        yield f"resource.{attribute}.{pick(('containsAny', 'containsAll'))}({some})"
+        yield f"{some}.{pick(('containsAny', 'containsAll'))}(resource.{attribute})"
+        yield f"resource.{attribute}.isEmpty()"
+        yield f"resource.{attribute} {pick(('==', '!='))} {some}"
+        yield pick(('resource == Study::"1.3"', 'resource != Study::"1.2"', 'resource in Study::"1.4"'))
+        yield '[Study::"1.1", Study::"1.5"].contains(resource)'
+        yield pick(
+            ("context.tls", "context has sop_class", "context has person", 'principal in Role::"r"', "true", "false")
+        )
+        yield "(context has identity_type && context.identity_type == 2)"
+        yield 'context.node in Role::"r"'
+
+    def _text(self) -> str:
+        if self._random.random() < 0.25:
+            return '(if context has person && context.person.attributes has department then "A" else "B")'
+        if self._reckless and self._random.random() < 0.3:
+            return "context.person.attributes.physician_name"
+        return json.dumps(self._random.choice(TEXTS), ensure_ascii=False)
+
+    def _number(self) -> str:
+        if self._reckless and self._random.random() < 0.2:
+            return "context.identity_type"
+        return str(self._random.randint(0, 4))
+
+    def _set(self) -> str:
+        chosen = self._random.sample(TEXTS + LABELS, self._random.randint(1, 3))
+        return f"[{', '.join(json.dumps(text, ensure_ascii=False) for text in chosen)}]"
