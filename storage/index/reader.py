@@ -3,12 +3,13 @@
 Every answer to a person is the conjunction of what they ask and what they may see, in SQL. Answers come in pages, each
 one statement that continues after the last row of the page before: no transaction is open while a page is on its way to
 the peer, and what is stored meanwhile neither shifts nor repeats a row.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Text, bindparam, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Select, Text, bindparam, cast, func, select, tuple_
 
 from storage.errors import StoreNotReady
 from storage.identifiers import ObjectId, Uid
@@ -205,7 +206,7 @@ class IndexReader:
             if len(rows) < page:
                 return
 
-    def _page(self, statement: Select[Any], values: Mapping[str, Any]) -> list[Row[Any]]:
+    def _page(self, statement: Select[Any], values: Mapping[str, Any]) -> list[Any]:
         with self._engine.reading() as connection:
             return list(connection.execute(statement, values).all())
 
@@ -242,7 +243,7 @@ def _find_statement(query: FindQuery, *keys: ColumnElement[Any]) -> Select[Any]:
     return select(*keys, *FACT_COLUMNS, *columns).select_from(_joined(query.level))
 
 
-def _matches(query: FindQuery, rows: list[Row[Any]], keys: int) -> list[Match]:
+def _matches(query: FindQuery, rows: list[Any], keys: int) -> list[Match]:
     tags, level, values = query.returned, query.level, keys + _FACTS
     return [Match(level, dict(zip(tags, row[values:], strict=True)), row[keys:values]) for row in rows]
 
@@ -265,7 +266,7 @@ def _instance_statement() -> Select[Any]:
     return select(*columns, *FACT_COLUMNS).select_from(_joined(Level.IMAGE))
 
 
-def _kept_instances(rows: Iterable[Row[Any]]) -> Iterator[KeptInstance]:
+def _kept_instances(rows: Iterable[Any]) -> Iterator[KeptInstance]:
     facts: tuple[tuple[Any, ...], StudyFacts] | None = None
     for row in rows:
         raw = tuple(row[-_FACTS:])
@@ -274,9 +275,7 @@ def _kept_instances(rows: Iterable[Row[Any]]) -> Iterator[KeptInstance]:
         signatures = row.signatures
         yield KeptInstance(
             stored=StoredInstance(
-                key=InstanceKey(
-                    Uid(row.study), Uid(row.series_uid), Uid(row.sop_instance_uid), Uid(row.sop_class_uid)
-                ),
+                key=InstanceKey(Uid(row.study), Uid(row.series_uid), Uid(row.sop_instance_uid), Uid(row.sop_class_uid)),
                 object_id=ObjectId(row.object_id),
                 address=row.address,
                 transfer_syntax=row.transfer_syntax,
