@@ -90,7 +90,10 @@ class PolicyEngine:
 
     def reload(self, directory: Path, is_keyword: Callable[[str], bool] | None = None) -> None:
         """Change to the policies that a directory holds now. Raises `PolicyInvalid` and keeps the ones it has."""
-        policies = load(directory, is_keyword)
+        self.adopt(load(directory, is_keyword))
+
+    def adopt(self, policies: LoadedPolicies) -> None:
+        """Change to a policy set that was loaded before, so that it could be told of before it counts."""
         with self._reloading:
             self._edition = _Edition(policies, self._edition.generation + 1)
 
