@@ -6,10 +6,16 @@ an expression is often an error.
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
+import pytest
+
+from auth.policy import loading
+from auth.policy.engine import PolicyEngine
 from storage.instance import StudyFacts
 
+SCHEMA = Path(__file__).parents[2] / "config" / "policies" / loading.SCHEMA_FILE
 TEXTS = ("A", "B", "a", "A*", "[A]", "A%B", "A_B", "", "é", "X^Y", "?", "A\\")
 LABELS = ("VIP", "research", "A", "B", "a")
 PATTERNS = ("*", "A*", "*A*", "A%*", "A_B", "[A]", "?", "A\\*", "*B", "", "**")
@@ -27,6 +33,16 @@ def policy_text(random: Random, *, reckless: bool) -> str:
     """One file of one to five policies."""
     source = _Source(random, reckless=reckless)
     return "\n".join(source.policy(number) for number in range(random.randint(1, 5)))
+
+
+def engine_of(directory: Path, text: str, *, validated: bool) -> PolicyEngine:
+    """An engine on one file; without strict validation, expressions may fail while they are evaluated."""
+    (directory / loading.SCHEMA_FILE).write_bytes(SCHEMA.read_bytes())
+    (directory / "random.cedar").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        if not validated:
+            patch.setattr(loading, "_validation_findings", lambda texts, schema: [])
+        return PolicyEngine.load(directory)
 
 
 def _study(random: Random, number: int) -> StudyFacts:

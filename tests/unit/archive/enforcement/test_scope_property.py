@@ -11,26 +11,14 @@ from archive.enforcement.attributes import resource_of
 from archive.enforcement.scope import scope_of
 from archive.enforcement.truth import NotCompilable
 from auth.errors import PolicyInvalid
-from auth.policy import loading
 from auth.policy.engine import PolicyEngine
 from auth.policy.model import AccessRequest, Action
 from storage.instance import StudyFacts
 from tests.simulators.predicate_oracle import selects
-from tests.simulators.random_policies import PERSON, policy_text, studies
+from tests.simulators.random_policies import PERSON, engine_of, policy_text, studies
 from tests.simulators.subjects import assurance, node, person
 
-SCHEMA = Path(__file__).parents[4] / "config" / "policies" / loading.SCHEMA_FILE
 STUDIES = 24
-
-
-def engine_of(directory: Path, text: str, *, validated: bool) -> PolicyEngine:
-    """An engine on one random file; without strict validation, expressions may fail while they are evaluated."""
-    (directory / loading.SCHEMA_FILE).write_bytes(SCHEMA.read_bytes())
-    (directory / "random.cedar").write_text(text, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        if not validated:
-            patch.setattr(loading, "_validation_findings", lambda texts, schema: [])
-        return PolicyEngine.load(directory)
 
 
 def request_of(random: Random) -> AccessRequest:
