@@ -61,6 +61,9 @@ class _Prepared:
     residuals: tuple[Residual, ...]
     decision: Decision | None
     """Set where the study does not matter."""
+    attributes: frozenset[str] = frozenset()
+    """What the policies that can concern these subjects and this action read of a study."""
+    names_studies: bool = False
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ class PolicyEngine:
             prepared = _prepared(edition, request)
             if prepared.decision is not None:
                 return [prepared.decision] * len(studies)
-            keys = [_as_read(edition.policies, study) for study in studies]
+            keys = [_as_read(prepared, study) for study in studies]
             decisions = _decided_by_key(edition, prepared, dict(zip(keys, studies, strict=True)))
             return [decisions[key] for key in keys]
         except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
@@ -202,7 +205,20 @@ def _prepare(edition: _Edition, request: AccessRequest) -> _Prepared:
         decision = _united(policies, questions, verdicts)
         return _Prepared(questions, tuple(_as_residual(policies, verdict) for verdict in verdicts), decision)
     residuals = tuple(residual(policies, question) for question in questions)
-    return _Prepared(questions, residuals, _constant(policies, questions, residuals))
+    roles = request.node.roles | (request.principal.roles if request.principal else frozenset())
+    concerned = [
+        reads
+        for reads in policies.reads
+        if (reads.roles is None or reads.roles & roles)
+        and (reads.actions is None or request.action.value in reads.actions)
+    ]
+    return _Prepared(
+        questions,
+        residuals,
+        _constant(policies, questions, residuals),
+        frozenset().union(*(reads.attributes for reads in concerned)),
+        any(reads.names_studies for reads in concerned),
+    )
 
 
 def _readable(edition: _Edition, attribute: str) -> bool:
@@ -278,11 +294,11 @@ def _obligations(policies: LoadedPolicies, permits: Iterable[str]) -> Obligation
     return obligations
 
 
-def _as_read(policies: LoadedPolicies, study: Study) -> object:
+def _as_read(prepared: _Prepared, study: Study) -> object:
     """What a policy can tell of a study: two with the same key get the same decision."""
     uid, attributes = study
-    read = {name: attributes.get(name) for name in policies.study_attributes}
-    return (uid if policies.names_studies else None, frozenset(read.items()))
+    read = {name: attributes.get(name) for name in prepared.attributes}
+    return (uid if prepared.names_studies else None, frozenset(read.items()))
 
 
 def _failed(error: Exception) -> Decision:

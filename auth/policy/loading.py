@@ -32,6 +32,19 @@ _PROBE: Final[Mapping[Kind, object]] = {"string": "", "long": 0, "set": [""]}
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """What one policy reads of a study, and for whom at most it does."""
+
+    roles: frozenset[str] | None
+    """Its head asks for one of these roles; None: it may concern anybody."""
+    actions: frozenset[str] | None
+    """Its head asks for one of these actions; None: any."""
+    attributes: frozenset[str]
+    names_studies: bool
+    """Whether it may tell two studies apart whose attributes are equal."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedPolicies:
     """A policy set that passed every check, with what is told of it."""
 
@@ -44,10 +57,8 @@ class LoadedPolicies:
     """What each policy is for, in words, where it says so."""
     roles: frozenset[str]
     """Every role that some policy names."""
-    study_attributes: frozenset[str]
-    """Attributes of studies that some policy reads."""
-    names_studies: bool
-    """Whether some policy compares the study itself and not only its attributes."""
+    reads: tuple["Reads", ...]
+    """What each policy reads of studies."""
     handle: Any = field(repr=False)
     schema: Any = field(repr=False)
 
@@ -80,8 +91,7 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
         roles=frozenset(
             part.id for part in lint.parts(compiled) if isinstance(part, pst.EntityUid) and str(part.type) == "Role"
         ),
-        study_attributes=_attributes_read(compiled),
-        names_studies=_names_studies(compiled),
+        reads=tuple(map(_reads, compiled.values())),
         handle=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=compiled, template_links=())),
         schema=schema,
     )
@@ -225,19 +235,33 @@ def _compilable(name: str, policy: Any, findings: list[str]) -> Any:
     return dataclasses.replace(policy, clauses=tuple(clauses))
 
 
-def _attributes_read(policies: Mapping[str, Any]) -> frozenset[str]:
-    read = set()
-    for part in lint.parts(dict(policies)):
-        if isinstance(part, pst.GetAttr) and isinstance(part.base, pst.Var) and part.base.name == "resource":
-            read.add(part.attr)
-        elif isinstance(part, pst.HasAttr) and isinstance(part.base, pst.Var) and part.base.name == "resource":
-            read.add(part.attrs[0])
-    return frozenset(read)
+def _reads(policy: Any) -> Reads:
+    attributes = set()
+    for part in lint.parts(policy):
+        if isinstance(part, pst.GetAttr | pst.HasAttr) and part.base == pst.Var("resource"):
+            attributes.add(part.attr if isinstance(part, pst.GetAttr) else part.attrs[0])
+    uids = [part for part in lint.parts(policy) if isinstance(part, pst.EntityUid)]
+    return Reads(
+        _roles_asked(policy.principal),
+        _actions_asked(policy.action),
+        frozenset(attributes),
+        any(str(uid.type) == STUDY for uid in uids),
+    )
 
 
-def _names_studies(policies: Mapping[str, Any]) -> bool:
-    """Whether any policy names a study by its entity, and so may tell two studies with equal attributes apart."""
-    return any(isinstance(part, pst.EntityUid) and str(part.type) == STUDY for part in lint.parts(dict(policies)))
+def _roles_asked(principal: Any) -> frozenset[str] | None:
+    role = principal.entity if isinstance(principal, pst.ScopeIn | pst.ScopeIsIn) else None
+    return frozenset({role.id}) if isinstance(role, pst.EntityUid) and str(role.type) == "Role" else None
+
+
+def _actions_asked(action: Any) -> frozenset[str] | None:
+    if isinstance(action, pst.ActionEq):
+        names = frozenset({action.entity.id})
+    elif isinstance(action, pst.ActionIn):
+        names = frozenset(entity.id for entity in action.entities)
+    else:
+        return None
+    return names if names <= {known.value for known in Action} else None  # a group of actions may hold any
 
 
 def _first_line(error: ValueError) -> str:

@@ -14,9 +14,9 @@ RESOURCE = {"unknown": [{"Value": "resource"}]}
 ENVIRONMENT = {"principal": {"__entity": {"type": "User", "id": "u"}}, "context": {}, "entities": {}}
 
 
-def residual(*bodies: Any, effect: str = "permit", kind: str = "when") -> Residual:
+def residual(*bodies: Any, effect: str = "permit") -> Residual:
     policies = tuple(
-        ResidualPolicy(f"p{number}", effect, ({"kind": kind, "body": body},)) for number, body in enumerate(bodies)
+        ResidualPolicy(f"p{number}", effect, ({"kind": "when", "body": body},)) for number, body in enumerate(bodies)
     )
     always = ResidualPolicy("always", "permit", ())
     permits, forbids = (policies, ()) if effect == "permit" else ((always,), policies)
@@ -69,6 +69,11 @@ def test_guarded_comparison_stays_small_when_negated() -> None:
 def test_forbid_that_fails_on_a_study_applies_to_it() -> None:
     scope = scope_of((residual(equal("station", "A"), effect="forbid"),))
     assert scope == Compare("station", "!=", "A")
+
+
+def test_unless_holds_where_the_condition_is_false() -> None:
+    unless = ResidualPolicy("p", "permit", ({"kind": "unless", "body": equal("station", "A")},))
+    assert scope_of((Residual((unless,), (), Obligations(), ENVIRONMENT),)) == Compare("station", "!=", "A")
 
 
 def test_long_chain_of_guarded_conditions_grows_linearly() -> None:

@@ -28,8 +28,9 @@ def test_shipped_policies_load() -> None:
     loaded = load(SHIPPED, is_keyword)
     assert set(loaded.effects.values()) == {"permit", "forbid"}
     assert all(loaded.reasons.values())
-    assert loaded.study_attributes == {"labels", "referring_physician", "performing_physicians"}
-    assert not loaded.names_studies
+    read = frozenset().union(*(reads.attributes for reads in loaded.reads))
+    assert read == {"labels", "referring_physician", "performing_physicians"}
+    assert not any(reads.names_studies for reads in loaded.reads)
 
 
 def test_fingerprint_covers_every_file_and_the_schema(tmp_path: Path) -> None:
@@ -150,3 +151,33 @@ def test_schema_may_declare_more_attributes_of_people(tmp_path: Path) -> None:
         'when { principal.attributes has team && principal.attributes.team == "blue" };'
     )
     load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("head", "roles", "actions"),
+    [
+        ("principal, action", None, None),
+        ('principal in Role::"r", action == Action::"Store"', {"r"}, {"Store"}),
+        ('principal is User in Role::"r", action in [Action::"Store", Action::"Query"]', {"r"}, {"Store", "Query"}),
+        ('principal == User::"alice", action', None, None),
+    ],
+)
+def test_head_of_a_policy_says_whom_it_can_concern(
+    tmp_path: Path, head: str, roles: set[str] | None, actions: set[str] | None
+) -> None:
+    (tmp_path / SCHEMA_FILE).write_bytes((SHIPPED / SCHEMA_FILE).read_bytes())
+    (tmp_path / "test.cedar").write_text(f'@id("p") permit ({head}, resource);')
+    (reads,) = load(tmp_path).reads
+    assert (reads.roles, reads.actions) == (roles, actions)
+
+
+def test_group_of_actions_may_concern_any_action(tmp_path: Path) -> None:
+    schema = (SHIPPED / SCHEMA_FILE).read_text("utf-8")
+    applies = "appliesTo { principal: [User, Node], resource: [Study], context: Circumstances };"
+    grouped = schema.replace(
+        "action Store, Commit,", f"action images; action Store in [images] {applies} action Commit,"
+    )
+    (tmp_path / SCHEMA_FILE).write_text(grouped)
+    (tmp_path / "test.cedar").write_text('@id("p") permit (principal, action in [Action::"images"], resource);')
+    (reads,) = load(tmp_path).reads
+    assert reads.actions is None
