@@ -182,10 +182,10 @@ SET_FACTS: Final = ("performing_physicians", "modalities", "body_parts", "labels
 """Set-valued ones; all but the labels are fixed by the study's first instance."""
 
 _CHARACTER_SET: Final = 0x00080005
-_STORED: Final = tuple(attribute for attribute in ATTRIBUTES if attribute.origin is Origin.DATA_SET)
+_STORED: Final = {attribute.tag: attribute for attribute in ATTRIBUTES if attribute.origin is Origin.DATA_SET}
 _FACT_SOURCES: Final = {"institution": 0x00080080, "department": 0x00081040, "station": 0x00081010}
 
-WANTED: Final = frozenset({_CHARACTER_SET} | {attribute.tag for attribute in _STORED})
+WANTED: Final = frozenset({_CHARACTER_SET} | _STORED.keys())
 """Tags of the top-level elements that `rows_of` reads."""
 
 Value = str | int | None
@@ -222,28 +222,29 @@ def rows_of(inspection: Inspection, declared: DeclaredInstance) -> InstanceRows:
     values = inspection.values
     _, character_set = values.get(_CHARACTER_SET, (b"CS", b""))
     encodings = repertoire(bytes(character_set)) if character_set else DEFAULT_REPERTOIRE
-    tables: dict[Level, dict[str, Value]] = {level: {} for level in Level}
-    texts: dict[int, str | None] = {}
-    for attribute in _STORED:
-        found = values.get(attribute.tag)
-        text = _text(attribute, bytes(found[1]), encodings) if found is not None else None
-        texts[attribute.tag] = text
-        _put(tables[attribute.level], attribute, text)
+    tables = {level: dict(empty) for level, empty in _EMPTY.items()}
+    texts: dict[int, str] = {}
+    for tag, (_, value) in values.items():
+        attribute = _STORED.get(tag)
+        text = _text(attribute, value, encodings) if attribute is not None and value else None
+        if attribute is not None and text is not None:
+            texts[tag] = text
+            _put(tables[attribute.level], attribute, text)
     tables[Level.IMAGE]["transfer_syntax"] = declared.transfer_syntax
     study = tables[Level.PATIENT] | tables[Level.STUDY]
-    study |= {fact: texts[tag] for fact, tag in _FACT_SOURCES.items()}
+    study |= {fact: texts.get(tag) for fact, tag in _FACT_SOURCES.items()}
     date = study["study_date"]
     facts = StudyFacts(
         study_uid=key.study_uid,
-        patient_id=texts[0x00100020],
+        patient_id=texts.get(0x00100020),
         study_date=date if isinstance(date, int) else None,
-        institution=texts[0x00080080],
-        department=texts[0x00081040],
-        station=texts[0x00081010],
-        referring_physician=texts[0x00080090],
-        performing_physicians=_values(texts[0x00081050]),
-        modalities=_values(texts[0x00080060]),
-        body_parts=_values(texts[0x00180015]),
+        institution=texts.get(0x00080080),
+        department=texts.get(0x00081040),
+        station=texts.get(0x00081010),
+        referring_physician=texts.get(0x00080090),
+        performing_physicians=_values(texts.get(0x00081050)),
+        modalities=_values(texts.get(0x00080060)),
+        body_parts=_values(texts.get(0x00180015)),
     )
     return InstanceRows(study, tables[Level.SERIES], tables[Level.IMAGE], facts)
 
@@ -256,17 +257,30 @@ def _text(attribute: Attribute, value: bytes, encodings: Repertoire) -> str | No
     return decode(value, encodings, name=attribute.vr == "PN") or None
 
 
-def _put(row: dict[str, Value], attribute: Attribute, text: str | None) -> None:
+def columns_of(attribute: Attribute) -> list[str]:
+    """The names of an attribute's columns."""
+    groups = NAME_GROUPS if attribute.comparison is Comparison.NAME else ()
+    return [
+        *dict.fromkeys((attribute.column, attribute.text_column)),
+        *(f"{attribute.column}_{group}" for group in groups),
+    ]
+
+
+_EMPTY: Final[Mapping[Level, Mapping[str, Value]]] = {
+    level: {name: None for one in _STORED.values() if one.level is level for name in columns_of(one)} for level in Level
+}
+
+
+def _put(row: dict[str, Value], attribute: Attribute, text: str) -> None:
     """Set the columns of one attribute."""
     row[attribute.text_column] = text
     if attribute.comparison is Comparison.DATE:
-        row[attribute.column] = date_number(text) if text is not None else None
+        row[attribute.column] = date_number(text)
     elif attribute.comparison is Comparison.TIME:
-        span = time_span(text) if text is not None else None
+        span = time_span(text)
         row[attribute.column] = span[0] if span is not None else None
     elif attribute.comparison is Comparison.NAME:
-        groups = name_groups(text) if text is not None else ("", "", "")
-        for group, normal in zip(NAME_GROUPS, groups, strict=True):
+        for group, normal in zip(NAME_GROUPS, name_groups(text), strict=True):
             row[f"{attribute.column}_{group}"] = normal or None
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, Text, and_, false, not_, null, or_
 from sqlalchemy.sql.elements import Grouping
 
 from storage.errors import IndexFault
-from storage.index.columns import ATTRIBUTES, NAME_GROUPS, SCALAR_FACTS, Comparison, Level
+from storage.index.columns import ATTRIBUTES, SCALAR_FACTS, Level, columns_of
 from storage.index.predicate import (
     AllOf,
     AnyOf,
@@ -52,11 +52,8 @@ def _scalars() -> dict[str, tuple[int, Column[Any]]]:
     found: dict[str, tuple[int, Column[Any]]] = {fact: (Level.STUDY.depth, STUDY.c[fact]) for fact in SCALAR_FACTS}
     for attribute in ATTRIBUTES:
         table = _TABLES[attribute.level]
-        names = {attribute.column, attribute.text_column}
-        if attribute.comparison is Comparison.NAME:
-            names |= {f"{attribute.column}_{group}" for group in NAME_GROUPS}
         depth = max(attribute.level.depth, Level.STUDY.depth)
-        found |= {name: (depth, table.c[name]) for name in names if name in table.c}
+        found |= {name: (depth, table.c[name]) for name in columns_of(attribute) if name in table.c}
     return found
 
 
@@ -180,7 +177,8 @@ class _Compiler:
             case HoldsMatching(_, parts):
                 return some(self._matches(value, parts))
             case OnlyHolds(_, values, negated):
-                others = some(value.not_in([known for known in values if isinstance(known, str)]))
+                texts = [known for known in values if isinstance(known, str)]
+                others = some(value.not_in(texts)) if texts else some()
                 return others if negated else not_(others)
             case Holds(_, values, every, negated):
                 texts = [known for known in values if isinstance(known, str)]

@@ -1,30 +1,25 @@
-"""Study facts to and from their columns; shared by the reader and the writer, so that they cannot disagree."""
+"""Study facts to and from the text that a study row carries; shared by reader and writer, so that they cannot disagree.
+
+The same facts stand in columns and set tables of their own, for predicates. The text is what a match is decided on once
+more after the SQL selected it: one column of a page's rows, where the set tables would need statements of their own.
+"""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from storage.index.columns import SCALAR_FACTS, SET_FACTS
-from storage.index.schema import STUDY
 from storage.instance import StudyFacts
 
-FACT_COLUMNS = (*(STUDY.c[name] for name in SCALAR_FACTS), STUDY.c.sets)
-"""What a statement must select, in this order, for `facts_of`."""
+
+def facts_text(facts: StudyFacts) -> str:
+    """The facts as canonical JSON."""
+    scalars = [getattr(facts, name) for name in SCALAR_FACTS]
+    sets = [sorted(getattr(facts, name)) for name in SET_FACTS]
+    return json.dumps([*scalars, *sets], ensure_ascii=False, separators=(",", ":"))
 
 
-def sets_text(sets: Mapping[str, frozenset[str]]) -> str:
-    """The set-valued facts as the text that a study row carries."""
-    return json.dumps({name: sorted(sets[name]) for name in SET_FACTS}, ensure_ascii=False)
-
-
-def sets_of(text: str) -> dict[str, frozenset[str]]:
-    """The inverse of `sets_text`."""
-    found = json.loads(text)
-    return {name: frozenset(found[name]) for name in SET_FACTS}
-
-
-def facts_of(values: tuple[Any, ...]) -> StudyFacts:
-    """The facts in a row's values of `FACT_COLUMNS`."""
-    *scalars, sets = values
-    named: dict[str, Any] = {**dict(zip(SCALAR_FACTS, scalars, strict=True)), **sets_of(sets)}
+def facts_of(text: str) -> StudyFacts:
+    """The inverse of `facts_text`."""
+    values = json.loads(text)
+    named = dict(zip(SCALAR_FACTS, values, strict=False))
+    named |= {name: frozenset(held) for name, held in zip(SET_FACTS, values[len(SCALAR_FACTS) :], strict=True)}
     return StudyFacts(**named)

@@ -16,7 +16,7 @@ from storage.identifiers import ObjectId, Uid
 from storage.index.columns import BY_TAG, Level
 from storage.index.compiler import compile_predicate
 from storage.index.engine import IndexEngine
-from storage.index.facts import FACT_COLUMNS, facts_of
+from storage.index.facts import facts_of
 from storage.index.matching import FindQuery
 from storage.index.moments import FIRST_DATE, LAST_DATE
 from storage.index.predicate import EVERYTHING, Predicate, all_of
@@ -27,7 +27,6 @@ from storage.instance import InstanceKey, StoredInstance, StudyFacts
 PAGE: Final = 500
 """Rows of a page: what a person waits for at most before the first answer, and what is held in memory."""
 
-_FACTS: Final = len(FACT_COLUMNS)
 _BEYOND_ANY_ID: Final = 2**63 - 1
 
 
@@ -36,7 +35,7 @@ class Match:
 
     __slots__ = ("_facts", "level", "values")
 
-    def __init__(self, level: Level, values: Mapping[int, str], facts: tuple[Any, ...]) -> None:
+    def __init__(self, level: Level, values: Mapping[int, str], facts: str) -> None:
         self.level = level
         self.values = values
         self._facts = facts
@@ -108,8 +107,8 @@ class IndexReader:
     def study_facts(self, study_uid: str) -> StudyFacts | None:
         """What policy reads of a study; None if there is no such study."""
         with self._engine.reading() as connection:
-            row = connection.execute(select(*FACT_COLUMNS).where(STUDY.c.study_uid == study_uid)).one_or_none()
-        return facts_of(tuple(row)) if row is not None else None
+            text = connection.execute(select(STUDY.c.facts).where(STUDY.c.study_uid == study_uid)).scalar()
+        return facts_of(text) if text is not None else None
 
     def lookup(self, sop_instance_uids: Iterable[str]) -> dict[str, KeptInstance]:
         """The objects kept under these SOP Instance UIDs, by UID; unknown ones are left out. At most some thousands."""
@@ -144,18 +143,21 @@ class IndexReader:
         A range of dates is read as a range of the index and then, since unknown dates match, as the undated ones at
         its end: one condition with OR would read the index to its end for every query of the last few days.
         """
+        newest_first = (STUDY.c.sort_date.desc(), STUDY.c.id.desc())
         statement = _find_statement(query, STUDY.c.sort_date, STUDY.c.id).where(
             compile_predicate(all_of(query.predicate, scope), Level.STUDY),
-            STUDY.c.sort_date >= bindparam("first"),
             tuple_(STUDY.c.sort_date, STUDY.c.id) < tuple_(bindparam("date"), bindparam("id")),
         )
-        statement = statement.order_by(STUDY.c.sort_date.desc(), STUDY.c.id.desc()).limit(page)
-        first, last = query.dates or (FIRST_DATE, LAST_DATE)
-        spans = [(first, last)] if first <= FIRST_DATE else [(first, last), (FIRST_DATE, FIRST_DATE)]
+        statement = statement.order_by(*newest_first).limit(page)
+        spans: list[tuple[int | None, int]] = [(None, LAST_DATE)]
+        if query.dates is not None:
+            spans = [query.dates, (None, FIRST_DATE)] if query.dates[0] > FIRST_DATE else [(None, query.dates[1])]
         for first, last in spans:
-            position = {"first": first, "date": last, "id": _BEYOND_ANY_ID}
-            while rows := self._page(statement, position):
-                position |= {"date": rows[-1][0], "id": rows[-1][1]}
+            # A bound that excludes nothing would still make the planner prefer this index to that of a name.
+            bounded = statement if first is None else statement.where(STUDY.c.sort_date >= first)
+            position = {"date": last, "id": _BEYOND_ANY_ID}
+            while rows := self._page(bounded, position):
+                position = {"date": rows[-1][0], "id": rows[-1][1]}
                 yield _matches(query, rows, 2)
                 if len(rows) < page:
                     break
@@ -197,7 +199,7 @@ class IndexReader:
         counts = {BY_TAG[tag].column: reach.c.get(BY_TAG[tag].column) for tag in query.returned}
         columns = [_text_of(tag, counts.get(BY_TAG[tag].column)) for tag in query.returned]
         source = reach.join(STUDY, STUDY.c.id == reach.c.newest)
-        statement = select(STUDY.c.patient_id.label("key"), *FACT_COLUMNS, *columns).select_from(source)
+        statement = select(STUDY.c.patient_id.label("key"), STUDY.c.facts, *columns).select_from(source)
         statement = statement.order_by(STUDY.c.patient_id)
         after = ""
         while rows := self._page(statement, {"after": after}):
@@ -240,12 +242,12 @@ def _text_of(tag: int, derived: ColumnElement[Any] | None = None) -> ColumnEleme
 
 def _find_statement(query: FindQuery, *keys: ColumnElement[Any]) -> Select[Any]:
     columns = [_text_of(tag) for tag in query.returned]
-    return select(*keys, *FACT_COLUMNS, *columns).select_from(_joined(query.level))
+    return select(*keys, STUDY.c.facts, *columns).select_from(_joined(query.level))
 
 
 def _matches(query: FindQuery, rows: list[Any], keys: int) -> list[Match]:
-    tags, level, values = query.returned, query.level, keys + _FACTS
-    return [Match(level, dict(zip(tags, row[values:], strict=True)), row[keys:values]) for row in rows]
+    tags, level, values = query.returned, query.level, keys + 1
+    return [Match(level, dict(zip(tags, row[values:], strict=True)), row[keys]) for row in rows]
 
 
 def _instance_statement() -> Select[Any]:
@@ -263,15 +265,14 @@ def _instance_statement() -> Select[Any]:
         INSTANCE.c.signatures,
         INSTANCE.c.ledger_sequence,
     )
-    return select(*columns, *FACT_COLUMNS).select_from(_joined(Level.IMAGE))
+    return select(*columns, STUDY.c.facts).select_from(_joined(Level.IMAGE))
 
 
 def _kept_instances(rows: Iterable[Any]) -> Iterator[KeptInstance]:
-    facts: tuple[tuple[Any, ...], StudyFacts] | None = None
+    text, facts = None, None
     for row in rows:
-        raw = tuple(row[-_FACTS:])
-        if facts is None or facts[0] != raw:
-            facts = raw, facts_of(raw)
+        if facts is None or row.facts != text:
+            text, facts = row.facts, facts_of(row.facts)
         signatures = row.signatures
         yield KeptInstance(
             stored=StoredInstance(
@@ -280,7 +281,7 @@ def _kept_instances(rows: Iterable[Any]) -> Iterator[KeptInstance]:
                 address=row.address,
                 transfer_syntax=row.transfer_syntax,
                 size=row.size,
-                facts=facts[1],
+                facts=facts,
             ),
             canonical_digest=row.canonical_digest,
             signatures=frozenset(signatures[at : at + 32] for at in range(0, len(signatures), 32)),

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from storage.errors import IndexFault
-from storage.index.columns import ATTRIBUTES, NAME_GROUPS, Attribute, Comparison, Level, Origin
+from storage.index.columns import ATTRIBUTES, Attribute, Comparison, Level, Origin, columns_of
 
 SCHEMA_VERSION: Final = "1"
 
@@ -41,12 +41,11 @@ def _columns(*levels: Level) -> list[Column[str] | Column[int]]:
 
 
 def _columns_of(attribute: Attribute) -> list[Column[str] | Column[int]]:
-    columns: list[Column[str] | Column[int]] = [Column(attribute.text_column, Text, nullable=not attribute.filing)]
-    if attribute.comparison in (Comparison.DATE, Comparison.TIME):
-        columns.append(Column(attribute.column, BigInteger))
-    elif attribute.comparison is Comparison.NAME:
-        columns += [Column(f"{attribute.column}_{group}", Text) for group in NAME_GROUPS]
-    return columns
+    numbers = {attribute.column} if attribute.comparison in (Comparison.DATE, Comparison.TIME) else set()
+    return [
+        Column(name, BigInteger) if name in numbers else Column(name, Text, nullable=not attribute.filing)
+        for name in columns_of(attribute)
+    ]
 
 
 STUDY: Final = Table(
@@ -59,8 +58,8 @@ STUDY: Final = Table(
     Column("station", Text),
     # The study date, 0 if there is none: newest first needs an order without absent values.
     Column("sort_date", Integer, nullable=False),
-    # Copies of the set tables, so that a page of rows needs no second statement; kept by the same functions.
-    Column("sets", Text, nullable=False),
+    # Copies of the columns and set tables that policy reads (`storage.index.facts`), kept by the same functions.
+    Column("facts", Text, nullable=False),
     Column("modalities_in_study_text", Text),
     Column("sop_classes_in_study_text", Text),
     Column("series_count", Integer, nullable=False),

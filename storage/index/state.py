@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from storage.index.schema import METADATA, STATE
 
 _POSITION: Final = "position"
 _REBUILDING: Final = "rebuilding"
+_VALUE: Final = select(STATE.c.value).where(STATE.c.key == bindparam("asked"))
 
 
 def position(connection: Connection) -> int:
@@ -41,7 +42,7 @@ def end_rebuild(connection: Connection) -> None:
 
 
 def _value(connection: Connection, key: str) -> str | None:
-    return connection.execute(select(STATE.c.value).where(STATE.c.key == key)).scalar()
+    return connection.execute(_VALUE, {"asked": key}).scalar()
 
 
 def _set(connection: Connection, key: str, value: str) -> None:

@@ -6,16 +6,16 @@ the ledger append, which is the commit point.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, bindparam, delete, select, tuple_, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, tuple_, update
 
 from storage.errors import InstanceConflict
 from storage.identifiers import ObjectId
 from storage.index.columns import SCALAR_FACTS
-from storage.index.facts import FACT_COLUMNS, facts_of, sets_of, sets_text
+from storage.index.facts import facts_of, facts_text
 from storage.index.schema import (
     INSTANCE,
     SERIES,
@@ -75,7 +75,7 @@ class _Study:
 
 @dataclass(slots=True)
 class _Series:
-    """A series' row and what the batch adds to it."""
+    """A series' row and what the batch adds to it. ``reported``: the last value told of each differing attribute."""
 
     id: int
     reported: dict[str, Any]
@@ -97,150 +97,185 @@ def apply(connection: Connection, entries: Sequence[IndexEntry]) -> list[tuple[s
 
 def label(connection: Connection, study_uid: str, text: str, *, present: bool) -> bool:
     """Put a label on a study or take it off, idempotently; False if there is no such study."""
-    row = connection.execute(select(STUDY.c.id, STUDY.c.sets).where(STUDY.c.study_uid == study_uid)).one_or_none()
+    row = connection.execute(select(STUDY.c.id, STUDY.c.facts).where(STUDY.c.study_uid == study_uid)).one_or_none()
     if row is None:
         return False
-    sets = sets_of(row.sets)
-    if (text in sets["labels"]) == present:
+    facts = facts_of(row.facts)
+    if (text in facts.labels) == present:
         return True
     if present:
         connection.execute(STUDY_LABEL.insert().values(study_fk=row.id, value=text))
-        sets["labels"] |= {text}
     else:
         connection.execute(delete(STUDY_LABEL).where(STUDY_LABEL.c.study_fk == row.id, STUDY_LABEL.c.value == text))
-        sets["labels"] -= {text}
-    connection.execute(update(STUDY).where(STUDY.c.id == row.id).values(sets=sets_text(sets)))
+    changed = replace(facts, labels=facts.labels | {text} if present else facts.labels - {text})
+    connection.execute(update(STUDY).where(STUDY.c.id == row.id).values(facts=facts_text(changed)))
     return True
 
 
 class _Batch:
-    """One call of `apply`: three statements read what is there, the rest is written in bulk."""
+    """One call of `apply`: a handful of statements, whatever the number of entries."""
 
     def __init__(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         self._connection = connection
         self._entries = entries
-        self._indexed = self._read_instances()
-        self._studies = self._read_studies()
-        self._series = self._read_series()
-        self._new: list[dict[str, Any]] = []
+        self._studies: dict[str, _Study] = {}
+        self._series: dict[tuple[int, str], _Series] = {}
 
     def applied(self) -> list[tuple[str, ...]]:
-        differs = [self._add(entry) for entry in self._entries]
-        if self._new:
-            self._connection.execute(INSTANCE.insert(), self._new)
-            self._write_series()
-            self._write_studies()
-        return differs
+        new = self._new_entries()
+        if not new:
+            return [()] * len(self._entries)
+        self._studies = self._known_studies(new)
+        self._insert_studies(new)
+        self._series = self._known_series(new)
+        self._insert_series(new)
+        differs = {at: self._count(entry) for at, entry in new.items()}
+        self._connection.execute(INSTANCE.insert(), [self._instance_row(entry) for entry in new.values()])
+        self._write_series()
+        self._write_studies()
+        return [differs.get(at, ()) for at in range(len(self._entries))]
 
-    def _read_instances(self) -> dict[str, str]:
-        uids = {str(entry.rows.instance["sop_instance_uid"]) for entry in self._entries}
-        found = select(INSTANCE.c.sop_instance_uid, INSTANCE.c.object_id).where(
+    def _new_entries(self) -> dict[int, IndexEntry]:
+        """Those that are not indexed yet, by their place in the batch."""
+        uids = {_instance_uid(entry) for entry in self._entries}
+        known = select(INSTANCE.c.sop_instance_uid, INSTANCE.c.object_id).where(
             INSTANCE.c.sop_instance_uid.in_(list(uids))
         )
-        return dict(self._connection.execute(found).tuples().all())
+        indexed = {row.sop_instance_uid: row.object_id for row in self._connection.execute(known)}
+        new = {}
+        for at, entry in enumerate(self._entries):
+            uid = _instance_uid(entry)
+            if uid not in indexed:
+                indexed[uid] = entry.object_id
+                new[at] = entry
+            elif indexed[uid] != entry.object_id:
+                raise InstanceConflict("another object is indexed under this SOP Instance UID")
+        return new
 
-    def _read_studies(self) -> dict[str, _Study]:
-        uids = {entry.rows.facts.study_uid for entry in self._entries}
-        columns = (STUDY.c.id, STUDY.c.modalities_in_study_text, STUDY.c.sop_classes_in_study_text, *FACT_COLUMNS)
-        found = self._connection.execute(select(*columns).where(STUDY.c.study_uid.in_(list(uids))))
-        studies = (
-            _Study(key, facts_of(tuple(facts)), _split(modalities), _split(sop_classes))
-            for key, modalities, sop_classes, *facts in found
-        )
+    def _known_studies(self, new: Mapping[int, IndexEntry]) -> dict[str, _Study]:
+        uids = {entry.rows.facts.study_uid for entry in new.values()}
+        columns = (STUDY.c.id, STUDY.c.facts, STUDY.c.modalities_in_study_text, STUDY.c.sop_classes_in_study_text)
+        known = self._connection.execute(select(*columns).where(STUDY.c.study_uid.in_(list(uids))))
+        studies = (_Study(key, facts_of(facts), _split(held), _split(classes)) for key, facts, held, classes in known)
         return {study.facts.study_uid: study for study in studies}
 
-    def _read_series(self) -> dict[tuple[int, str], _Series]:
-        wanted = {
-            (study.id, str(entry.rows.series["series_uid"]))
-            for entry in self._entries
-            if (study := self._studies.get(entry.rows.facts.study_uid)) is not None
-        }
+    def _insert_studies(self, new: Mapping[int, IndexEntry]) -> None:
+        """The first entry of each study that is not there fixes it."""
+        first: dict[str, IndexEntry] = {}
+        for entry in new.values():
+            if entry.rows.facts.study_uid not in self._studies:
+                first.setdefault(entry.rows.facts.study_uid, entry)
+        if not first:
+            return
+        rows = [
+            {
+                **entry.rows.study,
+                "facts": facts_text(entry.rows.facts),
+                "sort_date": entry.rows.facts.study_date or 0,
+                "series_count": 0,
+                "instance_count": 0,
+            }
+            for entry in first.values()
+        ]
+        inserted = self._connection.execute(STUDY.insert().returning(STUDY.c.id, STUDY.c.study_uid), rows)
+        keys = {row.study_uid: row.id for row in inserted}
+        facts_by_key = {keys[uid]: entry.rows.facts for uid, entry in first.items()}
+        self._insert_set(STUDY_PHYSICIAN, {key: facts.performing_physicians for key, facts in facts_by_key.items()})
+        self._insert_set(STUDY_BODY_PART, {key: facts.body_parts for key, facts in facts_by_key.items()})
+        self._insert_set(STUDY_MODALITY, {key: facts.modalities for key, facts in facts_by_key.items()}, fixed=True)
+        for key, facts in facts_by_key.items():
+            self._studies[facts.study_uid] = _Study(key, facts, set(facts.modalities), set())
+
+    def _known_series(self, new: Mapping[int, IndexEntry]) -> dict[tuple[int, str], _Series]:
+        wanted = {self._series_key(entry) for entry in new.values()}
         columns = (SERIES.c.id, SERIES.c.study_fk, SERIES.c.series_uid, SERIES.c.differs)
-        found = select(*columns).where(tuple_(SERIES.c.study_fk, SERIES.c.series_uid).in_(list(wanted)))
+        known = select(*columns).where(tuple_(SERIES.c.study_fk, SERIES.c.series_uid).in_(list(wanted)))
         return {
             (study_fk, uid): _Series(key, json.loads(differs))
-            for key, study_fk, uid, differs in self._connection.execute(found)
+            for key, study_fk, uid, differs in self._connection.execute(known)
         }
 
-    def _add(self, entry: IndexEntry) -> tuple[str, ...]:
-        uid = str(entry.rows.instance["sop_instance_uid"])
-        if uid in self._indexed:
-            if self._indexed[uid] != entry.object_id:
-                raise InstanceConflict("another object is indexed under this SOP Instance UID")
-            return ()
-        self._indexed[uid] = entry.object_id
-        study = self._studies.get(entry.rows.facts.study_uid) or self._insert_study(entry)
-        series = self._series.get((study.id, str(entry.rows.series["series_uid"]))) or self._insert_series(entry, study)
+    def _insert_series(self, new: Mapping[int, IndexEntry]) -> None:
+        first: dict[tuple[int, str], IndexEntry] = {}
+        for entry in new.values():
+            if (key := self._series_key(entry)) not in self._series:
+                first.setdefault(key, entry)
+        if not first:
+            return
+        rows = [
+            {**entry.rows.series, "study_fk": study_fk, "instance_count": 0, "differs": "{}"}
+            for (study_fk, _), entry in first.items()
+        ]
+        returned = (SERIES.c.id, SERIES.c.study_fk, SERIES.c.series_uid)
+        for key, study_fk, uid in self._connection.execute(SERIES.insert().returning(*returned), rows):
+            self._series[study_fk, uid] = _Series(key, {})
+        for entry in first.values():
+            self._studies[entry.rows.facts.study_uid].series += 1
+
+    def _count(self, entry: IndexEntry) -> tuple[str, ...]:
+        """Note what an entry adds to its study and series; what it differs in that its series was not told of."""
+        facts = entry.rows.facts
+        study, series = self._studies[facts.study_uid], self._series[self._series_key(entry)]
         study.instances += 1
         series.instances += 1
-        study.new_modalities |= entry.rows.facts.modalities - study.modalities
+        study.new_modalities |= facts.modalities - study.modalities
         study.new_sop_classes |= {str(entry.rows.instance["sop_class_uid"])} - study.sop_classes
-        self._new.append(
-            {
-                **entry.rows.instance,
-                "series_fk": series.id,
-                "object_id": entry.object_id,
-                "address": entry.address,
-                "canonical_digest": entry.canonical_digest,
-                "signatures": b"".join(sorted(entry.signatures)),
-                "size": entry.size,
-                "ledger_sequence": entry.ledger_sequence,
-            }
-        )
-        differing = _differing(study.facts, entry.rows.facts)
+        differing = _differing(study.facts, facts)
         news = {name: value for name, value in differing.items() if series.reported.get(name, _UNREPORTED) != value}
-        if news:
-            series.reported |= news
-            reported = update(SERIES).where(SERIES.c.id == series.id).values(differs=_json(series.reported))
-            self._connection.execute(reported)
+        series.reported |= news
         return tuple(sorted(news))
 
-    def _insert_study(self, entry: IndexEntry) -> _Study:
-        facts = entry.rows.facts
-        row = dict(entry.rows.study)
-        row["sets"] = sets_text({"labels": frozenset(), **{name: getattr(facts, name) for name in _FIXED_SETS}})
-        row |= {"sort_date": facts.study_date or 0, "series_count": 0, "instance_count": 0}
-        key = _inserted(self._connection, STUDY.insert().values(row))
-        for table, values in ((STUDY_PHYSICIAN, facts.performing_physicians), (STUDY_BODY_PART, facts.body_parts)):
-            if values:
-                self._connection.execute(table.insert(), [{"study_fk": key, "value": value} for value in values])
-        if facts.modalities:
-            fixed = [{"study_fk": key, "value": value, "fixed": True} for value in facts.modalities]
-            self._connection.execute(STUDY_MODALITY.insert(), fixed)
-        study = self._studies[facts.study_uid] = _Study(key, facts, set(facts.modalities), set())
-        return study
+    def _instance_row(self, entry: IndexEntry) -> dict[str, Any]:
+        return {
+            **entry.rows.instance,
+            "series_fk": self._series[self._series_key(entry)].id,
+            "object_id": entry.object_id,
+            "address": entry.address,
+            "canonical_digest": entry.canonical_digest,
+            "signatures": b"".join(sorted(entry.signatures)),
+            "size": entry.size,
+            "ledger_sequence": entry.ledger_sequence,
+        }
 
-    def _insert_series(self, entry: IndexEntry, study: _Study) -> _Series:
-        row = {**entry.rows.series, "study_fk": study.id, "instance_count": 0, "differs": "{}"}
-        series = _Series(_inserted(self._connection, SERIES.insert().values(row)), {})
-        self._series[study.id, str(entry.rows.series["series_uid"])] = series
-        study.series += 1
-        return series
+    def _series_key(self, entry: IndexEntry) -> tuple[int, str]:
+        return self._studies[entry.rows.facts.study_uid].id, str(entry.rows.series["series_uid"])
 
     def _write_series(self) -> None:
-        counted = [{"key": series.id, "more": series.instances} for series in self._series.values() if series.instances]
-        count = SERIES.c.instance_count + bindparam("more")
-        self._connection.execute(
-            update(SERIES).where(SERIES.c.id == bindparam("key")).values(instance_count=count), counted
-        )
+        changed = update(SERIES).where(SERIES.c.id == bindparam("row"))
+        changed = changed.values(instance_count=SERIES.c.instance_count + bindparam("more"), differs=bindparam("told"))
+        rows = [
+            {"row": series.id, "more": series.instances, "told": _json(series.reported)}
+            for series in self._series.values()
+        ]
+        self._connection.execute(changed, rows)
 
     def _write_studies(self) -> None:
-        for study in self._studies.values():
-            if not study.instances:
-                continue
-            values: dict[str, Any] = {
-                "series_count": STUDY.c.series_count + study.series,
-                "instance_count": STUDY.c.instance_count + study.instances,
-                "modalities_in_study_text": _join(study.modalities | study.new_modalities),
-                "sop_classes_in_study_text": _join(study.sop_classes | study.new_sop_classes),
+        changed = update(STUDY).where(STUDY.c.id == bindparam("row"))
+        changed = changed.values(
+            series_count=STUDY.c.series_count + bindparam("more_series"),
+            instance_count=STUDY.c.instance_count + bindparam("more_instances"),
+            modalities_in_study_text=bindparam("modalities"),
+            sop_classes_in_study_text=bindparam("sop_classes"),
+        )
+        rows = [
+            {
+                "row": study.id,
+                "more_series": study.series,
+                "more_instances": study.instances,
+                "modalities": _join(study.modalities | study.new_modalities),
+                "sop_classes": _join(study.sop_classes | study.new_sop_classes),
             }
-            self._connection.execute(update(STUDY).where(STUDY.c.id == study.id).values(values))
-            if study.new_modalities:
-                later = [{"study_fk": study.id, "value": value, "fixed": False} for value in study.new_modalities]
-                self._connection.execute(STUDY_MODALITY.insert(), later)
-            if study.new_sop_classes:
-                classes = [{"study_fk": study.id, "value": value} for value in study.new_sop_classes]
-                self._connection.execute(STUDY_SOP_CLASS.insert(), classes)
+            for study in self._studies.values()
+        ]
+        self._connection.execute(changed, rows)
+        later = {study.id: study.new_modalities for study in self._studies.values()}
+        self._insert_set(STUDY_MODALITY, later, fixed=False)
+        self._insert_set(STUDY_SOP_CLASS, {study.id: study.new_sop_classes for study in self._studies.values()})
+
+    def _insert_set(self, table: Table, values: Mapping[int, Iterable[str]], **more: bool) -> None:
+        rows = [{"study_fk": key, "value": value, **more} for key, held in values.items() for value in held]
+        if rows:
+            self._connection.execute(table.insert(), rows)
 
 
 _UNREPORTED: Final = object()
@@ -257,9 +292,8 @@ def _differing(fixed: StudyFacts, later: StudyFacts) -> dict[str, Any]:
     return found
 
 
-def _inserted(connection: Connection, statement: Insert) -> int:
-    key: tuple[int, ...] = connection.execute(statement).inserted_primary_key or ()
-    return key[0]
+def _instance_uid(entry: IndexEntry) -> str:
+    return str(entry.rows.instance["sop_instance_uid"])
 
 
 def _json(value: object) -> str:
