@@ -67,6 +67,12 @@ class AccessDenied(AuthError):
         self.reason = reason
 
 
+class HiddenKeyRefused(AccessDenied):
+    """A query matches on an attribute that the person may not see. Told alike whether or not anything would match."""
+
+    number = 331
+
+
 class AuthorityError(AuthError):
     """A certificate could not be issued, or the authority's keys are not usable."""
 

@@ -1,0 +1,240 @@
+"""Retrievals: which objects a person gets, each decided again before it leaves, both ends told to the audit.
+
+The order of one retrieval:
+
+1. the enforcement point gives a grant: the studies within reach; a person who may not see all of an object gets none;
+2. the identifier becomes a selection, AND-ed with the grant's scope;
+3. Begin Transferring is in the audit, a record for each patient;
+4. each object: Cedar decides again, its bytes are verified, then the first of them leaves;
+5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome.
+
+Knows nothing of the wire.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from types import TracebackType
+from typing import Final, Protocol
+
+from archive.audit.events import (
+    AccessRefused,
+    Actor,
+    Alert,
+    AuditEvent,
+    InstancesTransferred,
+    Outcome,
+    SecurityAlert,
+    StudyTouched,
+    TransferBegun,
+)
+from archive.enforcement.grant import ScopedGrant
+from archive.session import AssociationSession
+from auth.errors import AccessDenied
+from auth.policy.model import Action
+from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError, TooManyMatches
+from storage.index.matching import QueryKey, QueryModel, plan_retrieve
+from storage.index.predicate import Predicate
+from storage.instance import StoredInstance, StudyFacts
+
+MAX_INSTANCES: Final = 65_535
+"""Of one retrieval: its counters are 16 bits wide (PS3.7 E.1, US)."""
+
+
+class AuditRecorder(Protocol):
+    """Where transfers are told (`archive.audit.log.AuditLog`)."""
+
+    def record(self, *events: AuditEvent) -> None:
+        """Put the events on stable storage. Raises `AuditUnavailable`."""
+
+
+class RetrieveEnforcement(Protocol):
+    """What is asked of `archive.enforcement.pep.PolicyEnforcementPoint`."""
+
+    def retrieve(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        """The studies within reach. Raises `AccessDenied`, audited."""
+
+    def redecide(self, grant: ScopedGrant, facts: StudyFacts) -> bool:
+        """Whether the policy itself permits the study now."""
+
+
+class InstanceReader(Protocol):
+    """What is asked of `storage.index.reader.IndexReader`."""
+
+    def instances(self, predicate: Predicate, scope: Predicate) -> Iterator[StoredInstance]:
+        """The instances selected, in a stable order, new ones last."""
+
+
+class Outgoing(Protocol):
+    """One object on its way out, as the repository opens it: verified before its first byte."""
+
+    @property
+    def length(self) -> int:
+        """Bytes that `chunks` yields."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The data set in its transfer syntax."""
+
+    def close(self) -> None:
+        """Let go of it; idempotent."""
+
+
+class ObjectSource(Protocol):
+    """What is asked of `storage.repository.Repository`."""
+
+    def open(self, instance: StoredInstance) -> Outgoing:
+        """Verify an object and open it.
+
+        Raises:
+            IntegrityFault, ObjectMissing, KeyUnavailable: it is not what was stored.
+        """
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Objects by patient, study and SOP class."""
+
+    patients: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+
+    def add(self, instance: StoredInstance) -> None:
+        """Count one."""
+        studies = self.patients.setdefault(instance.facts.patient_id or "", {})
+        classes = studies.setdefault(instance.key.study_uid, {})
+        classes[instance.key.sop_class_uid] = classes.get(instance.key.sop_class_uid, 0) + 1
+
+    def by_patient(self) -> list[tuple[StudyTouched, ...]]:
+        """What was counted, one entry for each patient."""
+        return [
+            tuple(StudyTouched(uid, patient, sop_classes=classes) for uid, classes in studies.items())
+            for patient, studies in self.patients.items()
+        ]
+
+
+class RetrieveService:
+    """Gives objects out. Shared by all associations; thread-safe."""
+
+    def __init__(
+        self, reader: InstanceReader, repository: ObjectSource, pep: RetrieveEnforcement, audit: AuditRecorder
+    ) -> None:
+        self._reader = reader
+        self._repository = repository
+        self._pep = pep
+        self._audit = audit
+
+    def select(
+        self, session: AssociationSession, sop_class: str, model: QueryModel, keys: Sequence[QueryKey]
+    ) -> "Retrieval":
+        """Find what is asked for and may be had, and tell the audit that it begins. Use as a context manager.
+
+        Raises:
+            AccessDenied: no study is within reach, or objects would have to be masked.
+            IdentifierInvalid: the identifier breaks the information model.
+            TooManyMatches: more than `MAX_INSTANCES`.
+            StoreNotReady: the index is being rebuilt.
+            AuditUnavailable: it could not be told.
+        """
+        grant = self._pep.retrieve(session, sop_class)
+        try:
+            predicate = plan_retrieve(model, keys).predicate
+            selected = _Tally()
+            total = 0
+            for instance in self._reader.instances(predicate, grant.scope):
+                total += 1
+                if total > MAX_INSTANCES:
+                    raise TooManyMatches(f"more than {MAX_INSTANCES} instances in one retrieval")
+                selected.add(instance)
+        except StorageError as error:
+            self.refused(session, str(error))
+            raise
+        actor = Actor.of(session)
+        begun = [TransferBegun(actor, studies=s, destination=session.calling_ae) for s in selected.by_patient()]
+        if begun:
+            self._audit.record(*begun)
+        # Read a second time rather than held: thousands of instances of an idle peer would stay in memory otherwise.
+        instances = islice(self._reader.instances(predicate, grant.scope), total)
+        return Retrieval(grant, total, instances, self._repository, self._pep, self._audit)
+
+    def refused(self, session: AssociationSession, reason: str) -> None:
+        """Tell the audit of a retrieval that was none. ``reason`` holds nothing that the peer sent."""
+        self._audit.record(
+            InstancesTransferred(Actor.of(session), Outcome.MINOR_FAILURE, reason, destination=session.calling_ae)
+        )
+
+
+class Retrieval:
+    """The objects of one retrieval. Each that is taken from `instances` is told as `transferred` or `failed`."""
+
+    def __init__(
+        self,
+        grant: ScopedGrant,
+        total: int,
+        instances: Iterator[StoredInstance],
+        repository: ObjectSource,
+        pep: RetrieveEnforcement,
+        audit: AuditRecorder,
+    ) -> None:
+        self.total = total
+        """Objects selected; those that have become unreachable since are not among `instances`."""
+        self.instances = instances
+        self._grant = grant
+        self._repository = repository
+        self._pep = pep
+        self._audit = audit
+        self._transferred = _Tally()
+        self._failed = _Tally()
+        self._told: set[str] = set()
+
+    def open(self, instance: StoredInstance) -> Outgoing:
+        """Decide again, verify, and open an object.
+
+        Raises:
+            AccessDenied: the policy no longer permits it.
+            StorageError: it is not what was stored; an officer is told.
+        """
+        study_uid = instance.key.study_uid
+        if not self._pep.redecide(self._grant, instance.facts):
+            reason = "no longer permitted when its turn came"
+            if study_uid not in self._told:
+                self._told.add(study_uid)
+                action = Action.RETRIEVE.value
+                self._audit.record(AccessRefused(self._actor, Outcome.MINOR_FAILURE, reason, action, study_uid))
+            raise AccessDenied(Action.RETRIEVE.value, reason)
+        try:
+            return self._repository.open(instance)
+        except (IntegrityFault, ObjectMissing, KeyUnavailable) as error:
+            description = f"object {instance.object_id} is not what was stored: {type(error).__name__}"
+            alert = Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value
+            self._audit.record(SecurityAlert(self._actor, Outcome.SERIOUS_FAILURE, "", alert, description, study_uid))
+            raise
+
+    def transferred(self, instance: StoredInstance) -> None:
+        """The peer has it."""
+        self._transferred.add(instance)
+
+    def failed(self, instance: StoredInstance) -> None:
+        """The peer does not have it."""
+        self._failed.add(instance)
+
+    def __enter__(self) -> "Retrieval":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Tell the audit what left and what did not, however the transfer ended. Raises `AuditUnavailable`."""
+        destination = self._grant.session.calling_ae
+        events: list[AuditEvent] = [
+            InstancesTransferred(self._actor, studies=studies, destination=destination)
+            for studies in self._transferred.by_patient()
+        ]
+        reason = "sub-operations failed"
+        events += [
+            InstancesTransferred(self._actor, Outcome.MINOR_FAILURE, reason, studies, destination)
+            for studies in self._failed.by_patient()
+        ]
+        if events:
+            self._audit.record(*events)
+
+    @property
+    def _actor(self) -> Actor:
+        return Actor.of(self._grant.session)

@@ -1,0 +1,255 @@
+"""Storing one object: staged as it arrives, decided by policy, sealed, committed; refusals told to the audit once.
+
+The order of one store, none of which can be skipped because each step takes what the one before made:
+
+1. bytes into staging, encrypted and inspected on the way (`storage.staging`);
+2. the data set is the object that the command announced;
+3. the enforcement point gives a grant for the study that the data set itself names;
+4. our signature and the trailer, on stable storage;
+5. the commit: visible, in the ledger, in the audit, in the index.
+
+Whatever fails before the commit leaves nothing behind. Knows nothing of the wire.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Final, Protocol
+
+from archive.audit.events import (
+    Actor,
+    Alert,
+    AuditEvent,
+    InstanceStored,
+    Outcome,
+    SecurityAlert,
+    StudyTouched,
+)
+from archive.enforcement.grant import Grant
+from archive.session import AssociationSession
+from auth.errors import AccessDenied
+from storage.errors import (
+    DataSetLimitExceeded,
+    DataSetMismatch,
+    InstanceConflict,
+    InvalidIdentifier,
+    MalformedDataSet,
+    StorageError,
+    UnsupportedTransferSyntax,
+)
+from storage.instance import (
+    DeclaredInstance,
+    ReceivedInstance,
+    SealedInstance,
+    StoreOutcome,
+    StoreReceipt,
+    StudyFacts,
+)
+
+_INCOMPLETE: Final = "the data set ended before its end"
+_PEER_AT_FAULT: Final = (
+    DataSetLimitExceeded,
+    DataSetMismatch,
+    InstanceConflict,
+    InvalidIdentifier,
+    MalformedDataSet,
+    UnsupportedTransferSyntax,
+)
+
+
+class AuditRecorder(Protocol):
+    """Where refusals are told (`archive.audit.log.AuditLog`)."""
+
+    def record(self, *events: AuditEvent) -> None:
+        """Put the events on stable storage. Raises `AuditUnavailable`."""
+
+
+class StoreEnforcement(Protocol):
+    """What is asked of `archive.enforcement.pep.PolicyEnforcementPoint`."""
+
+    def store(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
+        """May it add this object to this study? Raises `AccessDenied`, audited."""
+
+
+class Intake(Protocol):
+    """One object on its way into the repository."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; the view is not kept."""
+
+    def finish(self) -> ReceivedInstance:
+        """The data set is complete. Raises for what is wrong with it."""
+
+    def discard(self) -> None:
+        """Leave nothing behind; idempotent, and nothing at all once the object is committed."""
+
+
+class ObjectStore(Protocol):
+    """What is asked of `storage.repository.Repository`."""
+
+    def begin(self, declared: DeclaredInstance) -> Intake:
+        """Open an intake. Raises where nothing is stored at present."""
+
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
+        """Sign and write the trailer."""
+
+    def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
+        """Make it visible and durable, or raise."""
+
+
+class StoreService:
+    """Takes objects in. Shared by all associations; thread-safe."""
+
+    def __init__(self, repository: ObjectStore, pep: StoreEnforcement, audit: AuditRecorder) -> None:
+        self._repository = repository
+        self._pep = pep
+        self._audit = audit
+
+    def begin(self, session: AssociationSession, declared: DeclaredInstance) -> "Incoming":
+        """Open an object that a command announced.
+
+        Raises:
+            StorageError: nothing of the kind is stored at present; told to the audit.
+            AuditUnavailable: and that could not be told.
+        """
+        try:
+            intake = self._repository.begin(declared)
+        except StorageError as error:
+            self.refused(session, declared, str(error))
+            raise
+        return Incoming(self, session, declared, intake)
+
+    def refused(
+        self,
+        session: AssociationSession,
+        declared: DeclaredInstance | None,
+        reason: str,
+        *,
+        study: StudyTouched | None = None,
+        serious: bool = False,
+    ) -> None:
+        """Tell the audit of an object that was not taken. ``reason`` holds nothing that the peer sent."""
+        self._audit.record(
+            InstanceStored(
+                Actor.of(session),
+                Outcome.SERIOUS_FAILURE if serious else Outcome.MINOR_FAILURE,
+                reason,
+                study=study,
+                sop_instance_uid=declared.sop_instance_uid if declared else "",
+            )
+        )
+
+    def keep(self, session: AssociationSession, received: ReceivedInstance) -> StoreReceipt:
+        """Steps 3 to 5 for an object of which every byte is staged."""
+        grant = self._pep.store(session, received.rows.facts, received.key.sop_class_uid)
+        return self._keep(grant, received)
+
+    def _keep(self, grant: Grant, received: ReceivedInstance) -> StoreReceipt:
+        actor = Actor.of(grant.session)
+        provenance = _provenance(actor, received)
+        sealed = self._repository.seal(received, provenance)
+        receipt = self._repository.commit(sealed, provenance)
+        # What was stored is in the audit by the commit itself; what was not stored anew is told here.
+        events: list[AuditEvent] = []
+        if receipt.outcome is StoreOutcome.ALREADY_KEPT:
+            touched, uid = study_of(received), received.key.sop_instance_uid
+            events.append(InstanceStored(actor, study=touched, sop_instance_uid=uid, already_kept=True))
+        if receipt.differs:
+            events.append(
+                SecurityAlert(
+                    actor,
+                    Outcome.MINOR_FAILURE,
+                    alert=Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value,
+                    description=f"an instance disagrees with its study's first one on {', '.join(receipt.differs)}",
+                    study_uid=received.key.study_uid,
+                )
+            )
+        if events:
+            self._audit.record(*events)
+        return receipt
+
+
+class Incoming:
+    """One object on its way in. It ends with `finish` or `abandon`; an error from `write` has ended it already."""
+
+    def __init__(
+        self, service: StoreService, session: AssociationSession, declared: DeclaredInstance, intake: Intake
+    ) -> None:
+        self._service = service
+        self._session = session
+        self._declared = declared
+        self._intake = intake
+        self._received: ReceivedInstance | None = None
+        self._ended = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; the view is not kept.
+
+        Raises:
+            StorageError: what is wrong with them, or with the store. Nothing is left behind, the audit is told.
+        """
+        try:
+            self._intake.write(data)
+        except Exception as error:
+            self._end(error)
+            raise
+
+    def finish(self) -> StoreReceipt:
+        """Decide, seal and commit; the object is durable on return.
+
+        Raises:
+            AccessDenied: the policy does not permit it.
+            StorageError: what is wrong with the data set, or with the store.
+            AuditUnavailable: it could not be told.
+        """
+        try:
+            self._received = self._intake.finish()
+            receipt = self._service.keep(self._session, self._received)
+        except Exception as error:
+            self._end(error)
+            raise
+        self._ended = True
+        self._intake.discard()
+        return receipt
+
+    def abandon(self, reason: str = _INCOMPLETE) -> None:
+        """The rest will never come: leave nothing behind and tell the audit. Does nothing where it has ended."""
+        if not self._ended:
+            self._ended = True
+            self._intake.discard()
+            self._service.refused(self._session, self._declared, reason)
+
+    def _end(self, error: Exception) -> None:
+        """Nothing is left behind, whatever it was; told once, denials by the enforcement point."""
+        self._ended = True
+        self._intake.discard()
+        if isinstance(error, AccessDenied):
+            return
+        known = isinstance(error, StorageError)
+        reason = str(error) if known else f"internal failure ({type(error).__name__})"
+        study = study_of(self._received) if self._received else None
+        serious = not isinstance(error, _PEER_AT_FAULT)
+        self._service.refused(self._session, self._declared, reason, study=study, serious=serious)
+
+
+def study_of(received: ReceivedInstance) -> StudyTouched:
+    """What the audit says of the study of an object that arrived."""
+    study = received.rows.study
+    return StudyTouched(
+        study_uid=received.key.study_uid,
+        patient_id=received.rows.facts.patient_id or "",
+        patient_name=str(study.get("patient_name") or ""),
+        accession_number=str(study.get("accession_number") or ""),
+        sop_classes={received.key.sop_class_uid: 1},
+    )
+
+
+def _provenance(actor: Actor, received: ReceivedInstance) -> dict[str, object]:
+    """Who sent it, and what the audit says of it (read by `archive.audit.journal`); kept in ledger and trailer."""
+    touched = asdict(study_of(received))
+    del touched["sop_classes"]
+    return {
+        "actor": {name: value for name, value in asdict(actor).items() if value is not None},
+        "study": touched,
+        "sop_class_uid": received.key.sop_class_uid,
+        "sop_instance_uid": received.key.sop_instance_uid,
+    }
