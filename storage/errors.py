@@ -101,3 +101,21 @@ class KeyUnavailable(StorageError):
     """The key that wrapped this object's data key is not in the keyring."""
 
     number = 222
+
+
+class KeyringInvalid(StorageError):
+    """The keyring cannot be read, or is not a keyring."""
+
+    number = 223
+
+
+class KeyringExposed(StorageError):
+    """The keyring can be read or written by others than its owner."""
+
+    number = 224
+
+
+class LedgerDamaged(IntegrityFault):
+    """The ledger is not what was written, or ends before the trail or the index say it does."""
+
+    number = 225
