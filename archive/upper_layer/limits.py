@@ -19,6 +19,8 @@ class Limits:
     """From the first byte of a PDU to its last."""
     idle_seconds: float = 900.0
     """Between two messages of an established association."""
+    close_seconds: float = 5.0
+    """For the peer to close the connection after a release, a rejection or an abort (ARTIM again)."""
     send_seconds: float = 60.0
     """For the peer to take what is sent to it."""
     associate_pdu_bytes: int = 262_144
