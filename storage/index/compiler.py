@@ -79,6 +79,7 @@ _COMPARE: Final[dict[Operator, Callable[[Any, Any], Any]]] = {
     ">=": operator.ge,
 }
 _CHUNK: Final = 16
+_OR, _AND = 2, 3  # how SQLAlchemy ranks its own, so that parentheses come out right
 _LAST_CODE_POINT: Final = "\U0010ffff"
 
 
@@ -213,11 +214,16 @@ def _condition(expression: Any) -> Condition:
 
 
 def _joined(combine: Callable[..., Condition], terms: Sequence[Condition]) -> Condition:
-    """All terms, grouped: the depth of a flat chain counts against SQLite's limit of 1000, that of groups hardly."""
-    while len(terms) > _CHUNK:
-        chunks = (terms[at : at + _CHUNK] for at in range(0, len(terms), _CHUNK))
-        terms = [Grouping(combine(*chunk)) for chunk in chunks]
-    return combine(*terms)
+    """All terms; many of them as a tree of pairs, since a flat chain is as deep as long, and SQLite takes 1000.
+
+    SQLAlchemy would flatten its own conjunctions again, so the pairs are joined by operators that it does not know.
+    """
+    if len(terms) <= _CHUNK:
+        return combine(*terms)
+    name, precedence = ("AND", _AND) if combine is and_ else ("OR", _OR)
+    half = len(terms) // 2
+    left, right = _joined(combine, terms[:half]), _joined(combine, terms[half:])
+    return _condition(left.bool_op(name, precedence=precedence)(right))
 
 
 def _merged(parts: Sequence[str | Wild]) -> list[str | Wild]:

@@ -67,8 +67,8 @@ def _scalar(predicate: Compare | OneOf | Pattern, found: object) -> bool:
             return found == wanted
         case "!=":
             return found != wanted
-    assert isinstance(found, int)
-    assert isinstance(wanted, int)
+    assert isinstance(found, int | str)
+    assert isinstance(wanted, int | str)
     return {"<": found < wanted, "<=": found <= wanted, ">": found > wanted, ">=": found >= wanted}[predicate.operator]
 
 
