@@ -87,6 +87,16 @@ class Framer:
         return self._pdu_type != 0 or self._end > self._start
 
     @property
+    def in_pdu(self) -> bool:
+        """Whether the PDU that the last fragment belongs to goes on."""
+        return self._pdu_type != 0
+
+    def discard(self) -> memoryview:
+        """Forget everything; the whole buffer, for reading what nobody looks at."""
+        self._start = self._end = 0
+        return self._view
+
+    @property
     def wanted(self) -> int:
         """How many more bytes would complete the present fragment; at least 1, at most what fits."""
         buffered = self._end - self._start

@@ -27,6 +27,8 @@ class Limits:
     """A-ASSOCIATE-RQ, without its six-byte header."""
     pdu_bytes: int = 131_072
     """P-DATA-TF, without its six-byte header; also the maximum length we announce (PS3.8 D.1)."""
+    smallest_peer_pdu_bytes: int = 128
+    """A requestor that takes less than this is aborted: headers would outweigh what they carry."""
     presentation_contexts: int = 128
     """In one A-ASSOCIATE-RQ (PS3.8 9.3.2.2: odd numbers of one byte)."""
     items: int = 16_384

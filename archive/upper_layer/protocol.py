@@ -157,8 +157,8 @@ def diagram() -> str:
     lines = [
         "# Upper layer states of the acceptor",
         "",
-        "Drawn from `archive/upper_layer/protocol.py`; numbers are those of PS3.8 Tables 9-1 to 9-10. The archive never",
-        "releases an association itself, so the states of a releasing side are missing.",
+        "Drawn from `archive/upper_layer/protocol.py`; the numbers are those of PS3.8 Tables 9-1 to 9-10. The archive",
+        "never releases an association itself, so the states of a releasing side are missing.",
         "",
         "| State | Event | Action | Next state |",
         "|---|---|---|---|",

@@ -1,0 +1,338 @@
+"""One association from its first byte to its last: negotiation, the loop of requests, and every way it can end.
+
+Runs in one thread on one blocking socket. Whatever the peer sends, the answer is a valid PDU or a clean close.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+
+from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Peer, Rejected
+from archive.dimse.outgoing import messages_to_pdus
+from archive.dimse.transport import Transport
+from archive.errors import LimitExceeded, PeerGone, PeerTooSlow, ProtocolViolation
+from archive.session import AssociationSession
+from archive.upper_layer.commands import CommandBuffer, CommandSet, Field
+from archive.upper_layer.framing import (
+    UNEXPECTED_PDU,
+    AbortPdu,
+    AcceptorsPdu,
+    AssociateRequestPdu,
+    DataFragment,
+    Framer,
+    ReleaseReplyPdu,
+    ReleaseRequestPdu,
+    Unit,
+)
+from archive.upper_layer.limits import Limits
+from archive.upper_layer.negotiation import (
+    ProposedContext,
+    encode_abort,
+    encode_accept,
+    encode_reject,
+    encode_release_reply,
+    parse_associate_request,
+)
+from archive.upper_layer.protocol import Action, Event, Protocol, State
+
+_BY_USER, _BY_PROVIDER = 0, 2
+_EVENTS: Final = MappingProxyType(
+    {
+        AssociateRequestPdu: Event.REQUEST_RECEIVED,
+        DataFragment: Event.DATA_RECEIVED,
+        ReleaseRequestPdu: Event.RELEASE_REQUEST_RECEIVED,
+        ReleaseReplyPdu: Event.RELEASE_REPLY_RECEIVED,
+        AbortPdu: Event.ABORT_RECEIVED,
+        AcceptorsPdu: Event.ACCEPT_RECEIVED,
+    }
+)
+_log = structlog.get_logger("strongroom.association")
+
+
+class Released(Exception):
+    """The requestor asked for the release of the association."""
+
+
+class Association:
+    """One association, as the acceptor. Its `run` returns when the connection is done with."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        peer: Peer,
+        limits: Limits,
+        admission: Admission,
+        dispatcher: Dispatcher,
+        *,
+        established: Callable[[], bool],
+        draining: Callable[[], bool],
+        violated: Callable[[Peer, str], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            transport: the connection, its TLS handshake done.
+            peer: who is at its other end.
+            limits: every bound.
+            admission: decides on the A-ASSOCIATE-RQ.
+            dispatcher: serves requests.
+            established: claims a place among the established associations; False if there is none.
+            draining: whether the server is about to stop.
+            violated: told once when a peer that was not admitted breaks the protocol or crosses a limit.
+        """
+        self._transport = transport
+        self._peer = peer
+        self._limits = limits
+        self._admission = admission
+        self._dispatcher = dispatcher
+        self._established = established
+        self._draining = draining
+        self._violated = violated
+        self._framer = Framer(limits)
+        self._protocol = Protocol()
+        self._commands = CommandBuffer(limits.command_bytes)
+        self._contexts: Mapping[int, AcceptedContext] = MappingProxyType({})
+        self._session: AssociationSession | None = None
+        self._fragment_bytes = 0
+        self._cancelled: set[int] = set()
+        self._data: IncomingMessageData | None = None
+
+    @property
+    def session(self) -> AssociationSession:
+        """What admission verified."""
+        if self._session is None:
+            raise RuntimeError("the association is not established")
+        return self._session
+
+    @property
+    def contexts(self) -> Mapping[int, AcceptedContext]:
+        """Accepted presentation contexts by id."""
+        return self._contexts
+
+    def run(self) -> None:
+        """Serve the association to its end."""
+        self._protocol.step(Event.TRANSPORT_OPEN)
+        try:
+            if self._negotiate():
+                self._serve()
+        except Released:
+            self._protocol.step(Event.RELEASE_REPLY)
+            self._last_word(encode_release_reply())
+        except PeerGone:
+            if self._protocol.state is not State.IDLE:
+                self._protocol.step(Event.TRANSPORT_CLOSED)
+        except PeerTooSlow as error:
+            self._too_slow(error)
+        except ProtocolViolation as error:
+            self._violation(error)
+        except Exception:
+            # A fault of ours: the peer learns nothing of it but that the association is over.
+            _log.exception("association failed", association=self._session and self._session.correlation_id)
+            self._abort(Event.ABORT, _BY_USER, 0)
+
+    # -- negotiation ------------------------------------------------------------------------------------------------
+
+    def _negotiate(self) -> bool:
+        unit = self._unit(time.monotonic() + self._limits.associate_seconds)
+        self._expect(unit)
+        if not isinstance(unit, AssociateRequestPdu):
+            raise ProtocolViolation("the first PDU is not an A-ASSOCIATE-RQ", abort_reason=UNEXPECTED_PDU)
+        request = parse_associate_request(unit.body, self._limits)
+        if 0 < request.max_pdu < self._limits.smallest_peer_pdu_bytes:
+            raise LimitExceeded("the requestor takes no PDU of a useful length", abort_reason=6)
+        try:
+            if not self._established():
+                raise Rejected(2, 3, 2)
+            admitted = self._admission.admit(self._peer, request)
+        except Rejected as rejected:
+            self._protocol.step(Event.REJECT)
+            self._last_word(encode_reject(rejected.result, rejected.source, rejected.reason))
+            return False
+        self._session = admitted.session
+        self._contexts = _accepted(request.contexts, admitted)
+        self._fragment_bytes = min(request.max_pdu or self._limits.pdu_bytes, self._limits.pdu_bytes) - 6
+        self._protocol.step(Event.ACCEPT)
+        self._transport.send(encode_accept(request, admitted.answer, self._limits.pdu_bytes))
+        return True
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while True:
+            received = self._next_command(self._draining)
+            if received is None:
+                self._abort(Event.ABORT, _BY_USER, 0)
+                return
+            context, command = received
+            if command.field == Field.C_CANCEL_RQ:
+                # Too late: what it cancels has had its final response (PS3.7 9.3.2.3).
+                continue
+            if not command.is_request:
+                raise ProtocolViolation("a response to nothing", abort_reason=UNEXPECTED_PDU)
+            self._cancelled.clear()
+            self._data = IncomingMessageData(self, context.context_id) if command.has_data_set else None
+            self._dispatcher.handle(self, context, command, self._data)
+            if self._data is not None:
+                self._data.drain()
+                self._data = None
+
+    def _next_command(self, interrupted: Callable[[], bool] | None = None) -> tuple[AcceptedContext, CommandSet] | None:
+        deadline = time.monotonic() + self._limits.idle_seconds
+        while True:
+            unit = self._unit(deadline, interrupted if not self._commands else None)
+            if unit is None:
+                return None
+            self._expect(unit)
+            if not isinstance(unit, DataFragment):
+                raise Released
+            if not unit.is_command:
+                raise ProtocolViolation("a data set without a command", abort_reason=UNEXPECTED_PDU)
+            context = self._contexts.get(unit.context_id)
+            if context is None:
+                raise ProtocolViolation("a presentation context that was not accepted", abort_reason=6)
+            self._commands.add(unit.data)
+            if unit.ends_message_part:
+                return context, self._commands.take()
+
+    def next_data_fragment(self, context_id: int) -> DataFragment:
+        """The next fragment of the data set that the present command announced."""
+        unit = self._unit(time.monotonic() + self._limits.idle_seconds)
+        self._expect(unit)
+        if not isinstance(unit, DataFragment) or unit.is_command or unit.context_id != context_id:
+            raise ProtocolViolation("something else in place of a data set fragment", abort_reason=UNEXPECTED_PDU)
+        return unit
+
+    # -- the channel that services see ------------------------------------------------------------------------------
+
+    def send(self, context_id: int, command: CommandSet, data: Iterable[bytes | memoryview] | None = None) -> None:
+        """Send one message (`archive.dimse.channel.Channel`)."""
+        for pdus in messages_to_pdus(context_id, [(command, data)], self._fragment_bytes):
+            self._transport.send(pdus)
+
+    def send_many(self, context_id: int, messages: Iterable[tuple[CommandSet, bytes | None]]) -> None:
+        """Send small messages with few writes."""
+        pairs = ((command, None if data is None else (data,)) for command, data in messages)
+        for pdus in messages_to_pdus(context_id, pairs, self._fragment_bytes):
+            self._transport.send(pdus)
+
+    def receive_response(self, context_id: int) -> CommandSet:
+        """The response to a sub-operation; a C-CANCEL that comes in between is remembered."""
+        while True:
+            received = self._next_command()
+            if received is None:
+                raise PeerGone("interrupted")
+            context, command = received
+            if command.field == Field.C_CANCEL_RQ:
+                self._cancelled.add(command.message_id_being_responded_to)
+                continue
+            if command.is_request or context.context_id != context_id or command.has_data_set:
+                raise ProtocolViolation("not the response to the sub-operation", abort_reason=UNEXPECTED_PDU)
+            return command
+
+    def cancel_requested(self, message_id: int) -> bool:
+        """Whether the requestor has cancelled this request."""
+        while message_id not in self._cancelled and (self._framer.mid_pdu or self._transport.readable()):
+            received = self._next_command()
+            if received is None or received[1].field != Field.C_CANCEL_RQ:
+                raise ProtocolViolation("a second request before the first was answered", abort_reason=UNEXPECTED_PDU)
+            self._cancelled.add(received[1].message_id_being_responded_to)
+        return message_id in self._cancelled
+
+    # -- units ------------------------------------------------------------------------------------------------------
+
+    def _unit(self, deadline: float, interrupted: Callable[[], bool] | None = None) -> Unit | None:
+        while (unit := self._framer.next()) is None:
+            if not self._transport.fill(self._framer, deadline, interrupted):
+                return None
+        if not isinstance(unit, DataFragment) or not self._framer.in_pdu:
+            self._transport.pdu_complete()
+        return unit
+
+    def _expect(self, unit: Unit | None) -> None:
+        """Step the state table for what the peer sent; whatever the state does not expect ends the association."""
+        if isinstance(unit, DataFragment) and self._protocol.state is State.ESTABLISHED:
+            return
+        action = self._protocol.step(_EVENTS[type(unit)])
+        if action in (Action.CLOSE, Action.INDICATE_ABORT):
+            raise PeerGone("the peer aborted the association")
+        if action in (Action.ABORT_BY_USER, Action.ABORT_BY_PROVIDER):
+            raise ProtocolViolation("a PDU that its state does not expect", abort_reason=UNEXPECTED_PDU)
+
+    # -- endings ----------------------------------------------------------------------------------------------------
+
+    def _violation(self, error: ProtocolViolation) -> None:
+        if self._session is None:
+            self._violated(self._peer, str(error))
+        _log.warning("protocol violation", peer=self._peer.address, reason=str(error))
+        if self._protocol.state is State.AWAITING_CLOSE:
+            # The table has taken the step already: an unexpected PDU rather than an invalid one.
+            self._last_word(encode_abort(_BY_PROVIDER, error.abort_reason))
+        else:
+            self._abort(Event.INVALID_PDU, _BY_PROVIDER, error.abort_reason)
+
+    def _too_slow(self, error: PeerTooSlow) -> None:
+        if self._session is None:
+            self._violated(self._peer, str(error))
+        _log.warning("peer too slow", peer=self._peer.address, reason=str(error))
+        if self._protocol.state is State.AWAITING_REQUEST:
+            self._protocol.step(Event.TIMER_EXPIRED)
+        elif self._protocol.state is not State.AWAITING_CLOSE:
+            self._abort(Event.ABORT, _BY_PROVIDER, 0)
+
+    def _abort(self, event: Event, source: int, reason: int) -> None:
+        if self._protocol.state in (State.IDLE, State.AWAITING_CLOSE):
+            return
+        self._protocol.step(event)
+        self._last_word(encode_abort(source, reason))
+
+    def _last_word(self, pdu: bytes) -> None:
+        """Send the last PDU and wait for the peer to close (PS3.8: ARTIM)."""
+        try:
+            self._transport.send(pdu)
+            self._transport.wait_for_close(self._framer.discard())
+        except (PeerGone, PeerTooSlow):
+            return
+
+
+class IncomingMessageData:
+    """The data set that follows a command, as an iterator of views into the receive buffer."""
+
+    def __init__(self, association: Association, context_id: int) -> None:
+        self._association = association
+        self._context_id = context_id
+        self._left: int | None = None
+        self._ended = False
+
+    def limit(self, data_set_bytes: int) -> None:
+        """Bound what may still come."""
+        self._left = data_set_bytes
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Each fragment, valid until the next is asked for."""
+        while not self._ended:
+            fragment = self._association.next_data_fragment(self._context_id)
+            self._ended = fragment.ends_message_part
+            if self._left is not None:
+                self._left -= len(fragment.data)
+                if self._left < 0:
+                    raise LimitExceeded("a data set exceeds its bound", abort_reason=6)
+            yield fragment.data
+
+    def drain(self) -> None:
+        """Read and forget whatever is left."""
+        for _ in self:
+            pass
+
+
+def _accepted(proposed: Sequence[ProposedContext], admitted: Admitted) -> Mapping[int, AcceptedContext]:
+    abstract = {context.context_id: context.abstract_syntax for context in proposed}
+    contexts = {}
+    for result in admitted.answer.contexts:
+        if result.result == 0:
+            syntax = abstract[result.context_id]
+            scu, scp = admitted.answer.roles.get(syntax, (True, False))
+            contexts[result.context_id] = AcceptedContext(result.context_id, syntax, result.transfer_syntax, scu, scp)
+    return MappingProxyType(contexts)

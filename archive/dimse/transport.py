@@ -1,0 +1,123 @@
+"""One connected socket under deadlines: reads into the framer, writes whole messages. Blocking, one thread.
+
+Every wait is bounded by an absolute deadline, so that a peer that sends a byte now and then gains nothing by it.
+TCP_QUICKACK is armed anew before each read: without it a sender that waits for our acknowledgement (Nagle) stalls.
+"""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final
+
+from archive.errors import PeerGone, PeerTooSlow
+from archive.upper_layer.framing import Framer
+from archive.upper_layer.limits import Limits
+
+_SLICE_SECONDS: Final = 1.0
+"""How long one read waits before it looks whether the server is draining."""
+_QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Transport:
+    """The socket of one association, after its TLS handshake."""
+
+    def __init__(self, connection: socket.socket, limits: Limits) -> None:
+        self._socket = connection
+        self._limits = limits
+        self._timeout: float | None = None
+        self._unit_deadline: float | None = None
+
+    def fill(self, framer: Framer, deadline: float, interrupted: Callable[[], bool] | None = None) -> bool:
+        """Read what completes the framer's present fragment, or at least something.
+
+        Args:
+            framer: where the bytes go.
+            deadline: monotonic time by which a unit has to begin; one that has begun has ``pdu_seconds`` from there,
+                unless the deadline comes first.
+            interrupted: asked about once a second between units; where it says yes the wait ends.
+
+        Returns:
+            False if the wait was interrupted, True if there are new bytes.
+
+        Raises:
+            PeerGone: the connection ended.
+            PeerTooSlow: a deadline passed.
+        """
+        wanted = framer.wanted
+        got = 0
+        while got < wanted:
+            limit = self._limit(framer, deadline)
+            count = self._read(framer.space(), limit)
+            if count is None:
+                if interrupted is not None and not framer.mid_pdu and interrupted():
+                    return False
+                continue
+            framer.received(count)
+            got += count
+        return True
+
+    def readable(self) -> bool:
+        """Whether there are bytes to read now."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it. Raises `PeerGone`, `PeerTooSlow`."""
+        self._settimeout(self._limits.send_seconds)
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            limit = self._limits.send_seconds
+            raise PeerTooSlow(f"the peer did not take what was sent within send_seconds ({limit})") from None
+        except (OSError, ValueError) as error:
+            raise PeerGone(f"the connection ended while sending ({type(error).__name__})") from None
+
+    def wait_for_close(self, framer_space: memoryview) -> None:
+        """After the last PDU: read and forget until the peer closes, or ``close_seconds`` have passed."""
+        deadline = time.monotonic() + self._limits.close_seconds
+        try:
+            while time.monotonic() < deadline:
+                self._read(framer_space, deadline)
+        except (PeerGone, PeerTooSlow):
+            return
+
+    def _limit(self, framer: Framer, deadline: float) -> float:
+        if not framer.mid_pdu:
+            self._unit_deadline = None
+            return deadline
+        if self._unit_deadline is None:
+            self._unit_deadline = time.monotonic() + self._limits.pdu_seconds
+        return min(deadline, self._unit_deadline)
+
+    def pdu_complete(self) -> None:
+        """A PDU has been read to its end; the next has its own deadline."""
+        self._unit_deadline = None
+
+    def _read(self, space: memoryview, deadline: float) -> int | None:
+        """Bytes read; None if there were none for a while."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise PeerTooSlow("a deadline passed while the peer was silent or slow")
+        self._settimeout(min(left, _SLICE_SECONDS))
+        if _QUICKACK is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        try:
+            count = self._socket.recv_into(space)
+        except TimeoutError:
+            return None
+        except (OSError, ValueError) as error:
+            raise PeerGone(f"the connection ended ({type(error).__name__})") from None
+        if count == 0:
+            raise PeerGone("the peer closed the connection")
+        return count
+
+    def _settimeout(self, seconds: float) -> None:
+        # Each change costs a system call; almost every read asks for the same second.
+        if seconds != self._timeout:
+            self._socket.settimeout(seconds)
+            self._timeout = seconds
