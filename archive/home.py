@@ -92,7 +92,7 @@ class Home:
         """
         try:
             self.root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-            if any(self.root.iterdir()):
+            if any(path != self.lock for path in self.root.iterdir()):
                 raise HomeInvalid(f"{self.root} is not empty: name an empty or new folder for the home")
             self.root.chmod(PRIVATE_FOLDER)
         except FileExistsError:

@@ -55,10 +55,20 @@ class HomeLock:
             self._descriptor = None
 
     def __enter__(self) -> "HomeLock":
-        self.acquire()
+        if self._descriptor is None:
+            self.acquire()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds this lock at this moment."""
+    try:
+        with HomeLock(path):
+            return False
+    except HomeInUse:
+        return True

@@ -79,7 +79,7 @@ def decode_request(line: bytes) -> Request:
     raise UsageInvalid("not a control request: use the strongroom of the release that is running")
 
 
-def encode_answer(result: Json | Failure) -> bytes:
+def encode_answer(result: "Json | Failure") -> bytes:
     """One line."""
     return _line({"failure": asdict(result)} if isinstance(result, Failure) else {"result": result})
 

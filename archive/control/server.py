@@ -7,18 +7,17 @@
 
 import contextlib
 import os
-import pwd
 import socket
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from archive.control.endpoint import read_line, socket_address
+from archive.control.operator import Operator
 from archive.control.protocol import (
     ANSWER_SECONDS,
     MAX_REQUEST_BYTES,
@@ -36,23 +35,9 @@ from storage.errors import StorageError
 
 _CREDENTIALS: Final = struct.Struct("3i")
 _BACKLOG: Final = 16
+ROOT: Final = 0
+"""The user id that may speak for everybody on this machine."""
 _log = structlog.get_logger("control")
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """The operating system's user behind a request."""
-
-    uid: int
-    name: str
-
-    @classmethod
-    def of(cls, uid: int) -> "Operator":
-        """The operator with this user id; the number stands for a name that the system does not know."""
-        try:
-            return cls(uid, pwd.getpwuid(uid).pw_name)
-        except KeyError:
-            return cls(uid, f"uid {uid}")
 
 
 Handler = Callable[[Request, Operator], Json]
@@ -117,13 +102,13 @@ class ControlServer:
     def _answer(self, connection: socket.socket) -> None:
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, uid, _ = _CREDENTIALS.unpack(peer)
-        if uid not in (0, os.geteuid()):
+        if uid not in (ROOT, os.geteuid()):
             _log.warning("control request refused", uid=uid)
             return
         connection.settimeout(ANSWER_SECONDS)
         connection.sendall(encode_answer(self._result(connection, Operator.of(uid))))
 
-    def _result(self, connection: socket.socket, operator: Operator) -> Json | Failure:
+    def _result(self, connection: socket.socket, operator: Operator) -> "Json | Failure":
         try:
             request = decode_request(read_line(connection, MAX_REQUEST_BYTES, REQUEST_SECONDS))
             return self._handler(request, operator)

@@ -8,7 +8,7 @@ What must never live here: table names.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -36,8 +36,12 @@ class IndexEngine:
         self._writing_thread: int | None = None
 
     @classmethod
-    def open(cls, path: Path) -> "IndexEngine":
+    def open(cls, path: Path, *, prepare: Callable[[Connection], None] | None = schema.prepare) -> "IndexEngine":
         """Open for writing, the only opener that does; make the database if there is none.
+
+        Args:
+            path: the database file.
+            prepare: makes what is missing, in the first transaction. None: a database whose tables others make.
 
         Raises:
             IndexFault: the file is not a database, or one of another version.
@@ -48,7 +52,8 @@ class IndexEngine:
         engine = cls(path, _reading_engine(path, pooled=True), _writing_engine(path))
         try:
             with engine.writing() as connection:
-                schema.prepare(connection)
+                if prepare is not None:
+                    prepare(connection)
         except BaseException:
             engine._disconnect()
             raise

@@ -1,0 +1,137 @@
+"""The composition root: from a home to an archive whose parts know each other. The only place that picks
+implementations; everything else takes what it needs as an argument.
+
+`open_archive` is what a verb needs; `archive.serving` puts the listeners on top. Neither takes the home's lock: whoever
+calls them holds it.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from archive.audit.events import Actor, Alert, Outcome, SecurityAlert
+from archive.audit.journal import TrailJournal
+from archive.audit.log import AuditLog
+from archive.audit.trail import AuditTrail
+from archive.enforcement.attributes import is_keyword
+from archive.home import Home
+from archive.keys import load_keyring
+from archive.records.nodes import NodeRecords
+from archive.records.users import UserRecords
+from archive.settings import Settings, load_settings
+from auth.node.authority import Authority
+from auth.node.authority import load as load_authority
+from auth.policy.engine import PolicyEngine
+from auth.policy.loading import LoadedPolicies
+from auth.policy.loading import load as load_policies
+from storage.blobs.filesystem import FilesystemBlobs
+from storage.index.engine import IndexEngine
+from storage.integrity.signature import Signer
+from storage.recovery import RecoveryReport
+from storage.repository import Parts, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One opened home. `close` it."""
+
+    home: Home
+    settings: Settings
+    authority: Authority
+    audit: AuditLog
+    policies: PolicyEngine
+    nodes: NodeRecords
+    users: UserRecords
+    repository: Repository
+    _held: ExitStack = field(repr=False)
+
+    def load_policies(self) -> LoadedPolicies:
+        """The policies as they lie in their folder now, checked; they count once `policies` adopts them.
+
+        Raises:
+            PolicyInvalid: they do not hold together.
+        """
+        return load_policies(self.policy_directory, is_keyword)
+
+    @property
+    def policy_directory(self) -> Path:
+        """Where the policies are kept."""
+        return self.home.inside(self.settings.policy.directory)
+
+    def tell(self, event: str, facts: Mapping[str, object], actor: Actor, description: str, alert: Alert) -> None:
+        """Append a change to the ledger, and through it to the audit trail.
+
+        Raises:
+            StoreReadOnly, AuditUnavailable: it could not be told, and must not happen.
+        """
+        known = {name: value for name, value in asdict(actor).items() if value is not None}
+        provenance: dict[str, object] = {"actor": known, "description": description, "alert": alert.value}
+        self.repository.record(event, dict(facts), provenance)
+
+    def close(self) -> None:
+        """Finish what is under way, and leave plain files behind; idempotent."""
+        self._held.close()
+
+
+def open_archive(home: Home) -> Archive:
+    """Open a home for writing, and put right what a crash left. The caller holds its lock.
+
+    Raises:
+        SettingsInvalid, HomeInvalid, SecretExposed: the home is not in order.
+        AuthError: authority or policies are not usable.
+        StorageError: keyring, ledger, objects or index are not what was written.
+        TrailDamaged, AuditUnavailable: the audit trail is not, or cannot be written.
+    """
+    home.require()
+    settings = load_settings(home.settings)
+    with ExitStack() as held:
+        keyring = load_keyring(home, settings)
+        policies = PolicyEngine.load(home.inside(settings.policy.directory), is_keyword)
+        authority = load_authority(home.inside(settings.keys.authority))
+        trail = AuditTrail(home.trail, keyring.audit_key)
+        held.callback(trail.close)
+        records = IndexEngine.open(home.records, prepare=None)
+        held.callback(records.close)
+        index = IndexEngine.open(home.index)
+        held.callback(index.close)
+        parts = Parts(
+            blobs=FilesystemBlobs(home.blobs, reserve_bytes=settings.storage.reserve_bytes),
+            ledger=home.ledger,
+            keyring=keyring,
+            signer=Signer(authority.signer_key(), authority.signer_certificate),
+            engine=index,
+            journal=TrailJournal(trail),
+        )
+        repository = Repository.start(parts)
+        held.callback(repository.close)
+        audit = AuditLog(trail)
+        _tell_recovery(audit, trail.torn, repository.recovery)
+        return Archive(
+            home=home,
+            settings=settings,
+            authority=authority,
+            audit=audit,
+            policies=policies,
+            nodes=NodeRecords(records),
+            users=UserRecords(records),
+            repository=repository,
+            _held=held.pop_all(),
+        )
+
+
+def _tell_recovery(audit: AuditLog, torn_trail: int, report: RecoveryReport) -> None:
+    """Whatever start-up cut off or did again is an event of its own."""
+    found = {
+        "bytes of an incomplete record cut from the end of the audit trail": torn_trail,
+        "bytes of an incomplete batch cut from the end of the ledger": report.torn_bytes,
+        "committed events told to the audit trail late": report.recovered,
+        "committed events brought into the index": report.indexed,
+        "objects removed that were never committed": report.swept,
+        "interrupted rebuild of the index done again": int(report.rebuilt),
+    }
+    words = "; ".join(f"{count} {what}" for what, count in found.items() if count)
+    if words:
+        description = f"after an unclean stop: {words}"
+        alert = Alert.SECURITY_CONFIGURATION.value
+        audit.record(SecurityAlert(Actor(), Outcome.MINOR_FAILURE, alert=alert, description=description))

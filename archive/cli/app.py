@@ -1,0 +1,23 @@
+"""The tree of verbs, put together."""
+
+import typer
+
+from archive.cli import audit, doctor, init, node, policy, rebuild, serve, signature, study, user, verify
+from archive.cli.frame import verbs
+
+
+def build() -> typer.Typer:
+    """Every verb of this release."""
+    app = verbs("A secure DICOM archive: who asks is known, what they may do is policy, what is kept can be proved.")
+    app.command("init")(init.init)
+    app.command("serve")(serve.serve)
+    app.add_typer(node.app, name="node")
+    app.add_typer(user.app, name="user")
+    app.add_typer(study.app, name="study")
+    app.add_typer(policy.app, name="policy")
+    app.command("verify")(verify.verify)
+    app.command("rebuild")(rebuild.rebuild)
+    app.add_typer(audit.app, name="audit")
+    app.add_typer(signature.app, name="signature")
+    app.command("doctor")(doctor.doctor)
+    return app

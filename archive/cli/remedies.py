@@ -1,0 +1,37 @@
+"""What an operator can do about an error whose own text only says what is wrong: those of `storage` and `auth`.
+
+Errors of `archive` say it themselves, since they know the place.
+"""
+
+from typing import Final
+
+from archive.control.protocol import Failure
+
+_REMEDIES: Final = {
+    200: "see the server's log",
+    201: "check the UID",
+    202: "the file is damaged or not DICOM; get it again",
+    203: "the file is larger or deeper than the limits allow",
+    206: "store it in another transfer syntax",
+    210: "free space on the file system of the home",
+    211: "look at the disk and the server's log, then restart the server",
+    212: "wait for the rebuild, or run `strongroom rebuild`",
+    213: "run `strongroom verify`, then `strongroom rebuild`",
+    220: "run `strongroom verify --full` and restore what it names from your backup",
+    221: "restore the object from your backup",
+    222: "restore the keyring from your backup",
+    300: "see the server's log",
+    302: "get a certificate that is valid, for TLS clients and with a key of today's length",
+    320: "correct the policies, then run `strongroom policy check`",
+    321: "run `strongroom policy check`",
+    340: "see that the file is there, is yours alone, and is not encrypted",
+    350: "correct it and run the command again",
+    351: "remove that one first, or choose another name",
+    352: "see `strongroom node list` and `strongroom user list`",
+}
+
+
+def with_remedy(failure: Failure) -> str:
+    """The failure's message, with what to do about it."""
+    remedy = _REMEDIES.get(failure.number)
+    return f"{failure.message}: {remedy}" if remedy else failure.message

@@ -1,0 +1,88 @@
+"""``strongroom serve``: the archive itself, until SIGTERM."""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from archive.cli.frame import HomeOption, home_of
+from archive.control.lock import HomeLock
+from archive.errors import ArchiveError
+from archive.home import Home
+from auth.errors import AuthError
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from archive.serving import Serving
+
+_LOOK_SECONDS = 1.0
+"""Between two looks at whether the listeners are alive."""
+_TERMINATE = frozenset({signal.SIGTERM, signal.SIGINT})
+_SIGNALS = _TERMINATE | {signal.SIGHUP}
+
+
+def serve(home: HomeOption = None) -> None:
+    """Serve until SIGTERM, which lets open associations finish. SIGHUP reads policies and certificates again.
+
+    Once it listens, one line goes to standard output: ready dicom-tls HOST:PORT AE_TITLE. The log is on standard error.
+    """
+    place = home_of(home)
+    # Blocked before any thread begins, so that every thread inherits it and only this one ever takes a signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    with HomeLock(place.lock):
+        _serve(place)
+
+
+def _serve(home: Home) -> None:
+    from archive.control.operator import Operator
+    from archive.control.protocol import Json, Request
+    from archive.control.server import ControlServer
+    from archive.control.table import perform
+    from archive.logs import configure_log
+    from archive.serving import Serving
+    from archive.settings import load_settings
+
+    configure_log(load_settings(home.settings).log.level)
+    with Serving(home) as serving:
+        archive = serving.archive
+
+        def handle(request: Request, operator: Operator) -> Json:
+            return perform(archive, request, operator)
+
+        def reload() -> None:
+            perform(archive, Request("policy.reload", {}), Operator.this())
+            serving.reload()
+
+        control = ControlServer(home.control_socket, handle)
+        serving.listen()
+        control.start()
+        try:
+            sys.stdout.write(f"ready dicom-tls {serving.address} {archive.settings.archive.ae_title}\n")
+            sys.stdout.flush()
+            _until_told(serving, reload)
+        finally:
+            control.close()
+
+
+def _until_told(serving: "Serving", reload: Callable[[], None]) -> None:
+    """Wait for SIGTERM; do what SIGHUP asks for meanwhile.
+
+    Raises:
+        ListenFailed: a listener ended by itself.
+    """
+    import structlog
+
+    log = structlog.get_logger("serve")
+    while True:
+        received = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
+        if received is None:
+            serving.check()
+        elif received.si_signo in _TERMINATE:
+            log.info("stopping", signal=signal.Signals(received.si_signo).name)
+            return
+        else:
+            try:
+                reload()
+                log.info("policies and certificates read again")
+            except (ArchiveError, StorageError, AuthError) as error:
+                log.warning("nothing was changed", error=f"E{error.number} {error}")

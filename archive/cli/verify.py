@@ -1,0 +1,44 @@
+"""``strongroom verify``: whether everything that is kept is what was written. Repairs nothing, writes nothing."""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, home_of, print_json, say, visible
+
+
+def verify(
+    full: Annotated[
+        bool, typer.Option("--full", help="Every byte, every signature, every row; else existence, sizes and chains.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check objects, ledger, index and audit trail, beside a running server or without one. Exit 1: a fault."""
+    place = home_of(home)
+    from archive.audit.verify import verify_trail
+    from archive.control.lock import HomeLock
+    from archive.errors import HomeInUse
+    from archive.keys import load_keyring
+    from storage.integrity import fsck
+
+    keyring = load_keyring(place)
+    with ExitStack() as held:
+        try:
+            # Where nobody writes, nobody shall begin to while everything is compared with everything.
+            held.enter_context(HomeLock(place.lock))
+            being_written = False
+        except HomeInUse:
+            being_written = True
+        store = fsck.check(place, keyring, full)
+        trail = verify_trail(place.trail, keyring.audit_key, being_written=being_written)
+    faults = [*store.faults, *(f"audit trail: {fault}" for fault in trail.faults)]
+    if as_json:
+        print_json({"good": not faults, "objects": store.objects, "records": trail.records, "faults": faults})
+    else:
+        say(*(visible(fault) for fault in faults))
+        verdict = f"{len(faults)} faults" if faults else "internally consistent"
+        say(f"{store.objects} objects, {trail.records} audit records: {verdict}")
+    if faults:
+        raise typer.Exit(CHECK_FAILED)

@@ -1,0 +1,26 @@
+"""Who stands behind a command: the user of the operating system, as the kernel knows them."""
+
+import os
+import pwd
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """The operating system's user behind a request."""
+
+    uid: int
+    name: str
+
+    @classmethod
+    def of(cls, uid: int) -> "Operator":
+        """The operator with this user id; the number stands for a name that the system does not know."""
+        try:
+            return cls(uid, pwd.getpwuid(uid).pw_name)
+        except KeyError:
+            return cls(uid, f"uid {uid}")
+
+    @classmethod
+    def this(cls) -> "Operator":
+        """The user that runs this process."""
+        return cls.of(os.getuid())
