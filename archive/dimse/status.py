@@ -31,6 +31,9 @@ CANNOT_UNDERSTAND: Final = 0xC000
 HIDDEN_KEY: Final = 0xC011
 """The query matches on an attribute that the person may not see. Says nothing of whether anything would match."""
 
+ANSWERED: Final = (CommandRefused, AuditUnavailable, kept.StorageError, AuthError)
+"""What is answered with a status; after anything else a peer cannot go on."""
+
 MAX_COMMENT: Final = 64
 """Error Comment (0000,0902) is LO (PS3.7 C.4)."""
 

@@ -68,12 +68,8 @@ class InstanceReader(Protocol):
 class Outgoing(Protocol):
     """One object on its way out, as the repository opens it: verified before its first byte."""
 
-    @property
-    def length(self) -> int:
-        """Bytes that `chunks` yields."""
-
-    def chunks(self) -> Iterator[bytes]:
-        """The data set in its transfer syntax."""
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """The data set in the syntax it was stored in."""
 
     def close(self) -> None:
         """Let go of it; idempotent."""

@@ -114,7 +114,7 @@ class StoreService:
         try:
             intake = self._repository.begin(declared)
         except StorageError as error:
-            self.refused(session, declared, str(error))
+            self.refused(session, declared, str(error), serious=not isinstance(error, _PEER_AT_FAULT))
             raise
         return Incoming(self, session, declared, intake)
 

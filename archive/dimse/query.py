@@ -1,0 +1,95 @@
+"""The Query SCP (PS3.4 C.4.1, PS3.7 9.1.2): an identifier in, pending responses and a final one out."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from archive.dimse.channel import AcceptedContext, Channel, IncomingData
+from archive.dimse.identifier import INSTANCE_AVAILABILITY, ResponseWriter, decode_identifier
+from archive.dimse.sop_classes import FIND
+from archive.dimse.status import (
+    ANSWERED,
+    CANCELLED,
+    PENDING,
+    PENDING_KEYS_MISSING,
+    SUCCESS,
+    Service,
+    refusal,
+)
+from archive.services.query import Asked, QueryService
+from archive.upper_layer.commands import CommandSet, c_find_rsp
+from archive.upper_layer.limits import Limits
+from storage.errors import StorageError
+from storage.index.reader import Match
+from storage.transfer_syntax import transfer_syntax
+
+RESPONSES_BETWEEN_LOOKS: Final = 100
+"""How many pending responses go out before a C-CANCEL is looked for again."""
+
+
+class QueryProvider:
+    """Answers C-FIND requests."""
+
+    def __init__(self, service: QueryService, ae_title: str, limits: Limits) -> None:
+        """``ae_title``: ours, the Retrieve AE Title (0008,0054) of every response."""
+        self._service = service
+        self._ae_title = ae_title
+        self._limits = limits
+
+    def handle(
+        self, channel: Channel, context: AcceptedContext, command: CommandSet, data: IncomingData | None
+    ) -> None:
+        """Serve one C-FIND-RQ to its final response."""
+        identifier = read_identifier(data, self._limits)
+        try:
+            final = c_find_rsp(command, self._answer(channel, context, command, identifier))
+        except ANSWERED as error:
+            refused = refusal(error, Service.FIND)
+            final = c_find_rsp(command, refused.status, error_comment=refused.comment)
+        channel.send(context.context_id, final)
+
+    def _answer(self, channel: Channel, context: AcceptedContext, command: CommandSet, identifier: bytes) -> int:
+        """Send the pending responses; the final status."""
+        session = channel.session
+        syntax = transfer_syntax(context.transfer_syntax)
+        asked = Asked(context.abstract_syntax, syntax.uid, identifier)
+        try:
+            keys = decode_identifier(identifier, syntax)
+        except StorageError as error:
+            self._service.refused(session, asked, str(error))
+            raise
+        answer = self._service.find(session, asked, FIND[context.abstract_syntax], keys)
+        writer = ResponseWriter(
+            syntax,
+            level=answer.level.value,
+            retrieve_ae_title=self._ae_title,
+            returned=answer.returned,
+            online=any(key.tag == INSTANCE_AVAILABILITY for key in keys),
+        )
+        status = PENDING_KEYS_MISSING if answer.optional_keys_missing else PENDING
+        pending = c_find_rsp(command, status, has_identifier=True)
+        for page in answer.pages:
+            for matches in _runs(page):
+                if channel.cancel_requested(command.message_id):
+                    return CANCELLED
+                responses = ((pending, writer.encode(match.values)) for match in matches)
+                channel.send_many(context.context_id, responses)
+        return SUCCESS
+
+
+def read_identifier(data: IncomingData | None, limits: Limits) -> bytes:
+    """A whole identifier; empty, which no level accepts, where there is none.
+
+    More than ``identifier_bytes`` ends the association (`LimitExceeded`).
+    """
+    if data is None:
+        return b""
+    data.limit(limits.identifier_bytes)
+    gathered = bytearray()
+    for fragment in data:
+        gathered += fragment
+    return bytes(gathered)
+
+
+def _runs(page: list[Match]) -> Iterator[list[Match]]:
+    for start in range(0, len(page), RESPONSES_BETWEEN_LOOKS):
+        yield page[start : start + RESPONSES_BETWEEN_LOOKS]

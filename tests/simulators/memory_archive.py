@@ -1,0 +1,254 @@
+"""An archive whose objects lie in memory and whose index, policies and enforcement point are the real ones.
+
+`MemoryRepository` does what services ask of a repository, and fails where a test orders it to. Data sets are read with
+pydicom, so that services are judged without the product's own tokenizer.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+
+from archive.audit.events import AuditEvent
+from archive.enforcement.attributes import is_keyword
+from archive.enforcement.pep import PolicyEnforcementPoint
+from archive.enforcement.standing import RegisteredStanding
+from archive.errors import AuditUnavailable
+from archive.session import AssociationSession
+from auth.policy.engine import PolicyEngine
+from auth.ports import NodeRecord, UserRecord
+from auth.principal import NodeIdentity, Principal
+from storage.errors import IntegrityFault, MalformedDataSet
+from storage.identifiers import new_object_id
+from storage.index.columns import WANTED, key_of, rows_of
+from storage.index.engine import IndexEngine
+from storage.index.reader import IndexReader
+from storage.index.writer import IndexEntry, apply, label
+from storage.instance import (
+    DeclaredInstance,
+    Inspection,
+    ReceivedInstance,
+    SealedInstance,
+    StagedBytes,
+    StoredInstance,
+    StoreOutcome,
+    StoreReceipt,
+    Trailer,
+)
+from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
+from tests.simulators.records import MemoryNodes, MemoryUsers
+from tests.simulators.subjects import session
+
+POLICIES = Path(__file__).parents[2] / "config" / "policies"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def encoded(dataset: Dataset, syntax_uid: str = EXPLICIT_LITTLE) -> bytes:
+    """A data set's bytes in a native transfer syntax."""
+    syntax = transfer_syntax(syntax_uid)
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = syntax.little_endian, not syntax.explicit
+    write_dataset(buffer, dataset)
+    return buffer.getvalue()
+
+
+def image(study: int = 1, series: int = 1, number: int = 1, **attributes: object) -> Dataset:
+    """A small CT object."""
+    dataset = Dataset()
+    dataset.SOPClassUID = CT
+    dataset.SOPInstanceUID = f"1.2.{study}.{series}.{number}"
+    dataset.StudyInstanceUID = f"1.2.{study}"
+    dataset.SeriesInstanceUID = f"1.2.{study}.{series}"
+    dataset.PatientID = f"P{study}"
+    dataset.PatientName = f"NAME^{study}"
+    dataset.AccessionNumber = f"A{study}"
+    dataset.StudyDate = f"202601{study:02d}"
+    dataset.Modality = "CT"
+    dataset.InstanceNumber = number
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def declared(dataset: Dataset, syntax_uid: str = EXPLICIT_LITTLE) -> DeclaredInstance:
+    """What a command says of an object."""
+    return DeclaredInstance(dataset.SOPClassUID, dataset.SOPInstanceUID, syntax_uid)
+
+
+class Trail:
+    """Remembers what was recorded; or cannot."""
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+        self.broken = False
+
+    def record(self, *events: AuditEvent) -> None:
+        if self.broken:
+            raise AuditUnavailable("disk full")
+        self.events += events
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+
+@dataclass
+class MemoryIntake:
+    """One object on its way in."""
+
+    repository: "MemoryRepository"
+    declared: DeclaredInstance
+    data: bytearray = field(default_factory=bytearray)
+    discarded: bool = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.repository.stumble("write")
+        self.data += data
+
+    def finish(self) -> ReceivedInstance:
+        self.repository.stumble("finish")
+        values = _values(bytes(self.data), self.declared.transfer_syntax)
+        digest = hashlib.sha256(self.data).digest()
+        inspection = Inspection(values, digest, (), (), (), len(self.data), None)
+        rows = rows_of(inspection, self.declared)
+        key = key_of(inspection, self.declared)
+        received = ReceivedInstance(
+            key, self.declared, rows, inspection, new_object_id(), digest, len(self.data), StagedBytes()
+        )
+        self.repository.staged[received.object_id] = bytes(self.data)
+        return received
+
+    def discard(self) -> None:
+        if not self.discarded:
+            self.discarded = True
+            self.repository.open_intakes -= 1
+
+
+class MemoryRepository:
+    """Objects in memory; rows in a real index."""
+
+    def __init__(self, index: IndexEngine) -> None:
+        self._index = index
+        self.objects: dict[bytes, bytes] = {}
+        self.staged: dict[str, bytes] = {}
+        self.provenance: list[Mapping[str, object]] = []
+        self.fails: dict[str, Exception] = {}
+        """What to raise, by step: begin, write, finish, seal, commit, open."""
+        self.open_intakes = 0
+        self.open_objects = 0
+        self._by_uid: dict[str, tuple[bytes, str]] = {}
+
+    def stumble(self, step: str) -> None:
+        """Raise what was ordered for a step."""
+        if step in self.fails:
+            raise self.fails[step]
+
+    def begin(self, declared: DeclaredInstance) -> MemoryIntake:
+        self.stumble("begin")
+        self.open_intakes += 1
+        return MemoryIntake(self, declared)
+
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
+        self.stumble("seal")
+        digest = received.inspection.canonical_digest
+        trailer = Trailer(digest, received.address, received.size, (), "2.25.1", b"s" * 32, (), (), (), b"", b"")
+        return SealedInstance(received, trailer, received.staged)
+
+    def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
+        self.stumble("commit")
+        received = sealed.received
+        data = self.staged.pop(received.object_id)
+        uid = received.key.sop_instance_uid
+        if uid in self._by_uid:
+            return StoreReceipt(StoreOutcome.ALREADY_KEPT, received.key, received.object_id, 1)
+        self._by_uid[uid] = (received.address, received.object_id)
+        self.objects[received.address] = data
+        self.provenance.append(provenance)
+        sequence = len(self.objects)
+        with self._index.writing() as connection:
+            (differs,) = apply(connection, [IndexEntry.of(sealed, sequence)])
+        return StoreReceipt(StoreOutcome.STORED, received.key, received.object_id, sequence, differs)
+
+    def open(self, instance: StoredInstance) -> "MemoryOutgoing":
+        self.stumble("open")
+        if instance.key.sop_instance_uid in self.damaged:
+            raise IntegrityFault("not what was written")
+        self.open_objects += 1
+        return MemoryOutgoing(self, self.objects[instance.address])
+
+    damaged: frozenset[str] = frozenset()
+    """SOP Instance UIDs whose bytes are not what was written."""
+
+
+class MemoryOutgoing:
+    """One object on its way out."""
+
+    def __init__(self, repository: MemoryRepository, data: bytes) -> None:
+        self._repository = repository
+        self._data = data
+        self._closed = False
+        self.length = len(data)
+
+    def chunks(self) -> Iterator[bytes]:
+        for offset in range(0, len(self._data), 100):
+            yield self._data[offset : offset + 100]
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._repository.open_objects -= 1
+
+
+def _values(data: bytes, syntax_uid: str) -> dict[int, tuple[bytes, bytes]]:
+    meta = Dataset()
+    meta.TransferSyntaxUID = syntax_uid
+    head = b"\0" * 128 + b"DICM" + encoded(meta)
+    try:
+        dataset = dcmread(BytesIO(head + data), force=True)
+        raw = {int(tag): dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
+        found = {tag: ((item.VR or "UN").encode(), item.value or b"") for tag, item in raw.items() if tag in WANTED}
+    except Exception as error:
+        raise MalformedDataSet("pydicom does not read it") from error
+    return found
+
+
+class World:
+    """Registers that can change, a real enforcement point and index, and a repository in memory."""
+
+    def __init__(self, directory: Path, policies: Path = POLICIES) -> None:
+        self.trail = Trail()
+        self.users = MemoryUsers()
+        self.nodes = MemoryNodes()
+        self.index = IndexEngine.open(directory / "index.sqlite")
+        self.reader = IndexReader(self.index)
+        self.repository = MemoryRepository(self.index)
+        engine = PolicyEngine.load(policies, is_keyword)
+        self.pep = PolicyEnforcementPoint(engine, self.trail, RegisteredStanding(self.nodes, self.users))
+
+    def admit(self, at: NodeIdentity, who: Principal | None = None) -> AssociationSession:
+        """Register both as they are, and open a session."""
+        self.nodes.nodes[at.name] = NodeRecord(at)
+        if who is not None:
+            self.users.users[who.name] = UserRecord(who.name, who.roles, who.attributes)
+        return session(at, who)
+
+    def keep(self, *datasets: Dataset, syntax_uid: str = EXPLICIT_LITTLE) -> None:
+        """Put objects into the archive, past every check."""
+        for dataset in datasets:
+            intake = self.repository.begin(declared(dataset, syntax_uid))
+            intake.write(encoded(dataset, syntax_uid))
+            sealed = self.repository.seal(intake.finish(), {})
+            self.repository.commit(sealed, {})
+            intake.discard()
+
+    def label(self, study_uid: str, text: str, *, present: bool = True) -> None:
+        """Label a study."""
+        with self.index.writing() as connection:
+            label(connection, study_uid, text, present=present)
+
+    def close(self) -> None:
+        self.index.close()
