@@ -70,12 +70,17 @@ class TrailDamaged(ArchiveError):
 
 
 class ProtocolViolation(ArchiveError):
-    """The peer broke PS3.8 or PS3.7; the association is aborted. ``abort_reason`` is that of Table 9-26."""
+    """The peer broke PS3.8 or PS3.7; the association is aborted.
+
+    ``abort_source`` and ``abort_reason`` are those of PS3.8 Table 9-26: source 2 (service provider) with its reason where
+    the PDUs are wrong, source 0 (service user, reason not significant) where the messages in them are.
+    """
 
     number = 401
 
-    def __init__(self, message: str, *, abort_reason: int = 0) -> None:
+    def __init__(self, message: str, *, abort_source: int = 2, abort_reason: int = 0) -> None:
         super().__init__(message)
+        self.abort_source = abort_source
         self.abort_reason = abort_reason
 
 
@@ -105,3 +110,9 @@ class CommandRefused(ArchiveError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TransferBroken(ArchiveError):
+    """An object could not be sent to its end; nothing that makes sense can follow, the association is aborted."""
+
+    number = 411
