@@ -39,6 +39,8 @@ from archive.upper_layer.negotiation import (
 from archive.upper_layer.protocol import Action, Event, Protocol, State
 
 _BY_USER, _BY_PROVIDER = 0, 2
+LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
+"""A-ASSOCIATE-RJ, transient, by the presentation part of the provider (PS3.8 9.3.4)."""
 _EVENTS: Final = MappingProxyType(
     {
         AssociateRequestPdu: Event.REQUEST_RECEIVED,
@@ -128,7 +130,7 @@ class Association:
             self._too_slow(error)
         except ProtocolViolation as error:
             self._violation(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- the thread ends here either way
             # A fault of ours: the peer learns nothing of it but that the association is over.
             _log.exception("association failed", association=self._session and self._session.correlation_id)
             self._abort(Event.ABORT, _BY_USER, 0)
@@ -144,19 +146,22 @@ class Association:
         if 0 < request.max_pdu < self._limits.smallest_peer_pdu_bytes:
             raise LimitExceeded("the requestor takes no PDU of a useful length", abort_reason=6)
         try:
-            if not self._established():
-                raise Rejected(2, 3, 2)
-            admitted = self._admission.admit(self._peer, request)
+            admitted = self._admission.admit(self._peer, request) if self._established() else None
         except Rejected as rejected:
-            self._protocol.step(Event.REJECT)
-            self._last_word(encode_reject(rejected.result, rejected.source, rejected.reason))
-            return False
+            return self._reject(rejected.result, rejected.source, rejected.reason)
+        if admitted is None:
+            return self._reject(*LOCAL_LIMIT_EXCEEDED)
         self._session = admitted.session
         self._contexts = _accepted(request.contexts, admitted)
         self._fragment_bytes = min(request.max_pdu or self._limits.pdu_bytes, self._limits.pdu_bytes) - 6
         self._protocol.step(Event.ACCEPT)
         self._transport.send(encode_accept(request, admitted.answer, self._limits.pdu_bytes))
         return True
+
+    def _reject(self, result: int, source: int, reason: int) -> bool:
+        self._protocol.step(Event.REJECT)
+        self._last_word(encode_reject(result, source, reason))
+        return False
 
     # -- requests ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,86 @@
+"""How many connections there may be at once: half-open ones and established associations, counted apart.
+
+When half-open connections fill their budget, the oldest of the source that holds most of them is closed; a source that
+opens many therefore only ever crowds out itself.
+"""
+
+import contextlib
+import socket
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+from archive.upper_layer.limits import Limits
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One connection's place in the budget."""
+
+    connection: socket.socket
+    source: str
+
+
+class Budget:
+    """Who holds which place. Thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._half_open: dict[Place, None] = {}
+        self._established: dict[Place, None] = {}
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Half-open and established connections at this moment."""
+        with self._changed:
+            return len(self._half_open), len(self._established)
+
+    def enter(self, connection: socket.socket, source: str) -> Place:
+        """A place for a new connection; another may lose its own for it."""
+        place = Place(connection, source)
+        with self._changed:
+            if len(self._half_open) >= self._limits.half_open_connections:
+                self._evict()
+            self._half_open[place] = None
+        return place
+
+    def establish(self, place: Place) -> bool:
+        """Move to the established associations; False if they are full, or the place was lost."""
+        with self._changed:
+            if place not in self._half_open or len(self._established) >= self._limits.associations:
+                return False
+            del self._half_open[place]
+            self._established[place] = None
+            return True
+
+    def leave(self, place: Place) -> None:
+        """The connection is done with."""
+        with self._changed:
+            self._half_open.pop(place, None)
+            self._established.pop(place, None)
+            self._changed.notify_all()
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Whether every connection ended within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._half_open and not self._established, seconds)
+
+    def hang_up(self, *, established: bool) -> None:
+        """End every half-open connection, and with ``established`` the associations too."""
+        with self._changed:
+            places = [*self._half_open, *(self._established if established else ())]
+        for place in places:
+            _shut(place.connection)
+
+    def _evict(self) -> None:
+        most, _ = Counter(place.source for place in self._half_open).most_common(1)[0]
+        oldest = next(place for place in self._half_open if place.source == most)
+        del self._half_open[oldest]
+        _shut(oldest.connection)
+
+
+def _shut(connection: socket.socket) -> None:
+    """Wake whoever waits on the connection; its thread closes it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
