@@ -1,0 +1,209 @@
+"""One digital signature as it was found, and the checks that need no data set (PS3.3 Table C.12-6, PS3.15 C.1)."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from storage.errors import UnsupportedTransferSyntax
+from storage.integrity.mac import signable
+from storage.transfer_syntax import transfer_syntax
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+MAC_ID: Final = 0x04000005
+MAC_SYNTAX: Final = 0x04000010
+MAC_ALGORITHM: Final = 0x04000015
+ELEMENTS_SIGNED: Final = 0x04000020
+SIGNATURE_UID: Final = 0x04000100
+SIGNATURE_TIME: Final = 0x04000105
+CERTIFICATE_TYPE: Final = 0x04000110
+CERTIFICATE: Final = 0x04000115
+SIGNATURE: Final = 0x04000120
+
+_HASHES: Final[dict[str, hashes.HashAlgorithm | None]] = {
+    "RIPEMD160": None,  # known to hashlib only
+    "MD5": hashes.MD5(),  # noqa: S303 - validators have to read it (PS3.15 C.1)
+    "SHA1": hashes.SHA1(),  # noqa: S303 - as above
+    "SHA256": hashes.SHA256(),
+    "SHA384": hashes.SHA384(),
+    "SHA512": hashes.SHA512(),
+}
+WEAK: Final = frozenset({"RIPEMD160", "MD5", "SHA1"})
+"""Algorithms that PS3.15 C.1 lists and no one should rely on."""
+_RIPEMD160_INFO: Final = bytes.fromhex("3021300906052b2403020105000414")
+"""DigestInfo of RIPEMD-160 (RFC 8017 9.2), up to the digest."""
+
+
+class SignatureFault(Exception):
+    """This signature is not valid; the text says why."""
+
+
+class SignerTrust(Enum):
+    """What is known of the key that signed."""
+
+    ARCHIVE = "archive"
+    TRUSTED = "trusted"
+    UNKNOWN = "unknown signer"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose signatures count."""
+
+    archive: frozenset[bytes] = frozenset()
+    """SHA-256 fingerprints of our own signers' certificates."""
+    authorities: tuple[x509.Certificate, ...] = ()
+    """Certificates that are trusted themselves and, if they are CA certificates, as direct issuers of a signer's."""
+
+    def of(self, certificate: x509.Certificate, moment: datetime) -> SignerTrust:
+        """What is known of a signer who signed at ``moment``."""
+        if certificate.fingerprint(hashes.SHA256()) in self.archive:
+            return SignerTrust.ARCHIVE
+        if any(certificate == known or _issued(certificate, known, moment) for known in self.authorities):
+            return SignerTrust.TRUSTED
+        return SignerTrust.UNKNOWN
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate, moment: datetime) -> bool:
+    """Whether a CA issued the certificate (RFC 5280 6.1.3, 6.1.4)."""
+    try:
+        if not issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+        certificate.verify_directly_issued_by(issuer)
+    except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    try:
+        may_sign = issuer.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        may_sign = True
+    return may_sign and issuer.not_valid_before_utc <= moment <= issuer.not_valid_after_utc
+
+
+@dataclass(slots=True)
+class SignedItem:
+    """One item of a Digital Signatures Sequence with the MAC parameters that it names, values as they stand."""
+
+    path: tuple[tuple[int, int], ...]
+    fields: dict[int, bytes] = field(default_factory=dict)
+    tail: bytearray = field(default_factory=bytearray)
+    """The item's own elements as they go into the MAC (PS3.3 C.12.1.1.3.1.2)."""
+    parameters: dict[int, bytes] = field(default_factory=dict)
+
+    def text(self, tag: int) -> str:
+        """A text value without its padding; empty if absent."""
+        return (self.fields.get(tag) or self.parameters.get(tag) or b"").decode("latin-1").strip(" \0")
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        """Data Elements Signed, as listed."""
+        value = self.parameters.get(ELEMENTS_SIGNED, b"")
+        words = [int.from_bytes(value[at : at + 2], "little") for at in range(0, len(value) - len(value) % 4, 2)]
+        return tuple(group << 16 | element for group, element in zip(words[::2], words[1::2], strict=True))
+
+    def hash(self) -> "_Hash":
+        """A fresh hash for the MAC, the parameters checked.
+
+        Raises:
+            SignatureFault: the MAC cannot be calculated, or its parameters break PS3.3 C.12.1.1.3.1.1.
+        """
+        if not self.parameters:
+            raise SignatureFault("its MAC parameters are missing, not the only ones, or in an unknown VR")
+        try:
+            syntax = transfer_syntax(self.text(MAC_SYNTAX))
+        except UnsupportedTransferSyntax:
+            raise SignatureFault("unknown MAC calculation transfer syntax") from None
+        if not syntax.explicit or not syntax.little_endian:
+            raise SignatureFault("the MAC calculation transfer syntax is not explicit VR little endian")
+        tags = self.tags
+        if not tags or list(tags) != sorted(set(tags)):
+            raise SignatureFault("the list of signed elements is empty or not ascending")
+        if not all(signable(tag) for tag in tags):
+            raise SignatureFault("it lists an element that may not be signed")
+        algorithm = self.text(MAC_ALGORITHM)
+        if algorithm not in _HASHES:
+            raise SignatureFault("unknown MAC algorithm")
+        try:
+            return hashlib.new(algorithm.lower())
+        except ValueError:
+            raise SignatureFault(f"{algorithm} is not available here") from None
+
+    def certificate(self) -> x509.Certificate:
+        """The signer's certificate.
+
+        Raises:
+            SignatureFault: there is none that can be read.
+        """
+        if self.text(CERTIFICATE_TYPE) != "X509_1993_SIG":
+            raise SignatureFault("unknown certificate type")
+        try:
+            return x509.load_der_x509_certificate(_der(self.fields.get(CERTIFICATE, b"")))
+        except ValueError:
+            raise SignatureFault("its certificate cannot be read") from None
+
+    def moment(self) -> datetime:
+        """Digital Signature DateTime; without an offset it is read as UTC.
+
+        Raises:
+            SignatureFault: it is none.
+        """
+        text = self.text(SIGNATURE_TIME)
+        digits, offset = text, timedelta()
+        for sign in "+-":
+            if sign in text:
+                digits, _, zone = text.partition(sign)
+                if len(zone) != 4 or not zone.isdecimal():
+                    raise SignatureFault("its time cannot be read")
+                offset = timedelta(hours=int(zone[:2]), minutes=int(zone[2:])) * (1 if sign == "+" else -1)
+        try:
+            moment = datetime.strptime(digits.partition(".")[0], "%Y%m%d%H%M%S")
+            return moment.replace(tzinfo=timezone(offset)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise SignatureFault("its time cannot be read") from None
+
+    def check(self, mac: bytes, certificate: x509.Certificate, moment: datetime) -> None:
+        """Check the signature value over a finished MAC, and that the certificate was valid then.
+
+        Raises:
+            SignatureFault: it is not valid.
+        """
+        if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
+            raise SignatureFault("its certificate was not valid when it was made")
+        algorithm = _HASHES[self.text(MAC_ALGORITHM)]
+        value = self.fields.get(SIGNATURE, b"")
+        try:
+            key = certificate.public_key()
+            if isinstance(key, rsa.RSAPublicKey):
+                value = value[: (key.key_size + 7) // 8]
+                if algorithm is not None:
+                    key.verify(value, mac, PKCS1v15(), Prehashed(algorithm))
+                elif key.recover_data_from_signature(value, PKCS1v15(), None) != _RIPEMD160_INFO + mac:
+                    raise SignatureFault("the signed elements are not what was signed")
+            elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
+                key.verify(_der(value), mac, ec.ECDSA(Prehashed(algorithm)))
+            else:
+                raise SignatureFault("neither RSA nor ECDSA")
+        except InvalidSignature:
+            raise SignatureFault("the signed elements are not what was signed") from None
+        except (UnsupportedAlgorithm, ValueError):
+            raise SignatureFault("its key or algorithm cannot be used") from None
+
+
+def _der(value: bytes) -> bytes:
+    """A DER SEQUENCE without the byte that pads an OB value (PS3.5 6.2)."""
+    if len(value) < 2 or value[0] != 0x30:
+        return value
+    size = value[1]
+    if size < 0x80:
+        return value[: 2 + size]
+    octets = size & 0x7F
+    return value[: 2 + octets + int.from_bytes(value[2 : 2 + octets], "big")]
