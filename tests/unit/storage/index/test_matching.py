@@ -1,0 +1,343 @@
+"""Keys against a straightforward reading of PS3.4 C.2.2.2, and identifiers against the hierarchy of C.4.1.3.1.1."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.errors import IdentifierInvalid
+from storage.index.columns import BY_KEYWORD, Level
+from storage.index.keys import MAX_VALUES, MAX_WILDCARDS
+from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryKey, QueryModel, plan_find, plan_retrieve
+from storage.index.predicate import Compare, OneOf
+from tests.simulators.indexed import rows
+from tests.simulators.predicate_oracle import selects
+
+PATIENT_ROOT, STUDY_ROOT = QueryModel.PATIENT_ROOT, QueryModel.STUDY_ROOT
+HOSTILE = "%_*?[]^'\"-!aAbB1;"
+
+
+def keys(level: str | None, **values: str) -> list[QueryKey]:
+    made = [QueryKey(BY_KEYWORD[name].tag, BY_KEYWORD[name].vr, value) for name, value in values.items()]
+    return made + ([QueryKey(QUERY_RETRIEVE_LEVEL, "CS", level)] if level is not None else [])
+
+
+def find(level: str | None, model: QueryModel = STUDY_ROOT, **values: str) -> FindQuery:
+    return plan_find(model, keys(level, **values))
+
+
+def matches(keyword: str, key: str, stored: str) -> bool:
+    """Whether a study (with one series) that stores a value is found by a key."""
+    level = BY_KEYWORD[keyword].level
+    above = {} if level.depth < 2 else {"StudyInstanceUID": "1.2.1"}
+    query = find("STUDY" if level is Level.PATIENT else level.value, **above, **{keyword: key})
+    kept = rows(**{keyword: stored})
+    sets = {"modalities_in_study": kept.facts.modalities, "sop_classes_in_study": frozenset()}
+    return selects(query.predicate, {**kept.study, **kept.series, **sets})
+
+
+def wild(key: str) -> str:
+    """A wildcard key as a regular expression (PS3.4 C.2.2.2.4)."""
+    return "".join({"*": ".*", "?": "."}.get(character, re.escape(character)) for character in key)
+
+
+@given(key=st.text(HOSTILE, max_size=6), stored=st.text(HOSTILE, max_size=6))
+def test_text_matches_exactly_or_by_wildcards_and_nothing_else_is_special(key, stored):
+    expected = not stored or re.fullmatch(wild(key), stored, re.DOTALL) is not None or not key
+    assert matches("AccessionNumber", key, stored) is expected
+    assert matches("SeriesDescription", key, stored) is expected
+
+
+@given(key=st.text("aAbB*?^é", max_size=7), stored=st.text("aAbBé^", max_size=5))
+def test_names_match_without_case_accents_and_trailing_empty_components(key, stored):
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFKD", text).replace("\u0301", "").lower()
+
+    # A name stands for itself with any number of empty components after it; only ``^`` and ``*`` reach those.
+    special = {"*": ".*", "?": "[^\0]", "^": "[\\^\0]"}
+    pattern = "".join(special.get(character, character) for character in plain(key))
+    name = plain(stored).rstrip("^")
+    found = any(re.fullmatch(pattern, name + "\0" * empty) for empty in range(len(key) + 1))
+    assert matches("PatientName", key, stored) is (found or not name or not key.strip("^"))
+
+
+@given(key=st.text("12-", max_size=17) | st.from_regex(r"20(19|2[0-3])0[1-9]-?(20210[1-9]0[1-9])?", fullmatch=True))
+def test_a_date_key_is_a_date_a_range_or_refused(key):
+    valid = re.fullmatch(r"(\d{8})?-?(\d{8})?", key) is not None and key not in ("", "-")
+    valid = valid and all(1 <= int(d[4:6]) <= 12 and 1 <= int(d[6:]) <= 31 for d in re.findall(r"\d{8}", key))
+    valid = valid and not (len(key) == 16 and "-" not in key)
+    if not key:
+        return
+    if not valid:
+        with pytest.raises(IdentifierInvalid):
+            find("STUDY", StudyDate=key)
+        return
+    first, _, last = key.partition("-") if "-" in key else (key, "", key)
+    for stored in ("20200101", "20210505", "19991231", key[:8].replace("-", "") if len(key) >= 8 else ""):
+        if len(stored) == 8:
+            assert matches("StudyDate", key, stored) is ((first or "0") <= stored <= (last or "9"))
+    assert matches("StudyDate", key, "")
+
+
+TIMES = st.from_regex(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?", fullmatch=True)
+
+
+@given(first=TIMES, last=TIMES, stored=TIMES)
+def test_times_match_by_what_they_mean_and_ranges_include_their_ends(first, last, stored):
+    def start(time: str) -> str:
+        return time + "000000.000000"[len(time) :]
+
+    def end(time: str) -> str:
+        return time + "999999.999999"[len(time) :]
+
+    moment = start(stored)
+    assert matches("StudyTime", first, stored) is (moment == start(first))
+    assert matches("StudyTime", f"{first}-", stored) is (start(first) <= moment)
+    assert matches("StudyTime", f"-{last}", stored) is (moment <= end(last))
+    if start(first) <= end(last):
+        assert matches("StudyTime", f"{first}-{last}", stored) is (start(first) <= moment <= end(last))
+    else:
+        assert not matches("StudyTime", f"{first}-{last}", stored)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "key", "stored", "found"),
+    [
+        ("StudyTime", "2230", "223000", True),
+        ("StudyTime", "22:30", "223000", True),
+        ("StudyDate", "20200101", "2020.01.01", True),
+        ("StudyDate", "20200101-20200131", "no date", False),
+        ("StudyDate", "*", "no date", True),
+        ("StudyInstanceUID", "1.2.1", "1.2.1", True),
+        ("StudyInstanceUID", "1.2.9\\1.2.1", "1.2.1", True),
+        ("StudyInstanceUID", "1.2.9\\1.2.8", "1.2.1", False),
+        ("StudyInstanceUID", "1.2.*", "1.2.1", False),
+        ("StudyInstanceUID", "1.2.?", "1.2.1", False),
+        ("PatientAge", "0*Y", "010Y", False),
+        ("SeriesNumber", "?", "1", False),
+        ("SeriesNumber", "1", " 1", True),
+        ("PatientSex", "?", "F", True),
+        ("PatientSex", "f", "F", False),
+        ("StudyID", "100%", "100%", True),
+        ("StudyID", "100%", "1000", False),
+        ("StudyID", "_", "x", False),
+        ("StudyID", "[a]*", "a", False),
+        ("StudyID", "[a]*", "[a]b", True),
+        ("StudyID", "'", "'", True),
+        ("AccessionNumber", "a\\b", "a\\b", True),
+        ("AccessionNumber", "a", "a\\b", False),
+        ("ModalitiesInStudy", "CT", "", True),
+        ("PatientName", "MULLER*", "Müller^Jörg", True),
+        ("PatientName", "doe^*", "DOE", True),
+        ("PatientName", "doe^john", "DOE^JOHN^^", True),
+        ("PatientName", "yamada^tarou", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
+        ("PatientName", "山田*", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
+        ("PatientName", "*=山田^太郎", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
+        ("PatientName", "yamada*=鈴木*", "Yamada^Tarou=山田^太郎=やまだ^たろう", False),
+        ("PatientName", "김?^*", "Kim^Hie=김희", True),
+        ("PatientName", "김??", "Kim^Hie=김희", False),
+        ("PatientName", "*=김?", "Kim^Hie=김희", True),
+        ("PatientName", "DOE", "^^^^", True),
+        ("PatientName", "=", "DOE", True),
+    ],
+)
+def test_a_key_and_a_stored_value(keyword, key, stored, found):
+    if keyword == "StudyInstanceUID":
+        assert selects(find("STUDY", StudyInstanceUID=key).predicate, {"study_uid": stored}) is found
+    elif keyword == "ModalitiesInStudy":
+        query = find("STUDY", ModalitiesInStudy=key)
+        assert selects(query.predicate, {"modalities_in_study": {stored} - {""}}) is found
+    else:
+        assert matches(keyword, key, stored) is found
+
+
+@pytest.mark.parametrize(("key", "found"), [("CT", True), ("C?", True), ("MR\\CT", True), ("ct", False), ("M*", False)])
+def test_modalities_in_study_match_any_of_the_studys_series(key, found):
+    query = find("STUDY", ModalitiesInStudy=key)
+    assert selects(query.predicate, {"modalities_in_study": {"CT", "SR"}}) is found
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PatientName", "StudyDate", "StudyTime", "AccessionNumber", "PatientID", "StudyID"]
+)
+def test_an_asterisk_alone_is_universal_whatever_the_vr(keyword):
+    assert find("STUDY", **{keyword: "*"}).predicate == find("STUDY").predicate
+
+
+@pytest.mark.parametrize("stored", ["", "DOE"])
+def test_a_required_key_with_a_zero_length_stored_value_matches(stored):
+    assert matches("StudyID", "X", stored) is (stored == "")
+    assert matches("PatientID", "X", stored) is (stored == "")
+
+
+def test_the_unique_key_of_the_level_does_not_match_an_absent_value():
+    query = find("PATIENT", PATIENT_ROOT, PatientID="X")
+    assert query.predicate == Compare("patient_id", "==", "X")
+
+
+@pytest.mark.parametrize("key", ["2020", "20201301", "20200101-20200102-20200103", "-", "20200101*", "today"])
+def test_a_date_key_that_is_no_date_is_refused(key):
+    with pytest.raises(IdentifierInvalid):
+        find("STUDY", StudyDate=key)
+
+
+@pytest.mark.parametrize("key", ["2460", "25", "1", "10:", "1000-1100-1200", "noon", "1?"])
+def test_a_time_key_that_is_no_time_is_refused(key):
+    with pytest.raises(IdentifierInvalid):
+        find("STUDY", StudyTime=key)
+
+
+def test_a_time_range_does_not_cross_midnight():
+    assert not matches("StudyTime", "2200-0600", "230000")
+    assert not matches("StudyTime", "2200-0600", "050000")
+
+
+def test_a_list_of_uids_is_bounded():
+    assert find("STUDY", StudyInstanceUID="\\".join(["1.2"] * MAX_VALUES)).predicate
+    with pytest.raises(IdentifierInvalid):
+        find("STUDY", StudyInstanceUID="\\".join(["1.2"] * (MAX_VALUES + 1)))
+
+
+def test_wildcards_in_a_key_are_bounded():
+    assert find("STUDY", StudyID="?" * MAX_WILDCARDS).predicate
+    with pytest.raises(IdentifierInvalid):
+        find("STUDY", StudyID="*a" * (MAX_WILDCARDS + 1))
+    with pytest.raises(IdentifierInvalid):
+        find("STUDY", ModalitiesInStudy="\\".join(["C?"] * (MAX_WILDCARDS + 1)))
+
+
+def test_a_key_that_is_no_text_is_refused():
+    with pytest.raises(IdentifierInvalid):
+        find("STUDY", StudyID="\ud800")
+
+
+@pytest.mark.parametrize(
+    ("model", "level", "values"),
+    [
+        (STUDY_ROOT, None, {}),
+        (STUDY_ROOT, "", {}),
+        (STUDY_ROOT, "PATIENT", {"PatientID": "X"}),
+        (STUDY_ROOT, "FRAME", {}),
+        (STUDY_ROOT, "study", {}),
+        (STUDY_ROOT, "SERIES", {}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": ""}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": "*"}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": "1.2\\1.3"}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": "1.02"}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": "1.2", "StudyDate": ""}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": "1.2", "PatientName": "DOE"}),
+        (STUDY_ROOT, "IMAGE", {"StudyInstanceUID": "1.2"}),
+        (STUDY_ROOT, "IMAGE", {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "Modality": ""}),
+        (PATIENT_ROOT, "STUDY", {"StudyInstanceUID": "1.2"}),
+        (PATIENT_ROOT, "STUDY", {"PatientID": "X*"}),
+        (PATIENT_ROOT, "STUDY", {"PatientID": "X", "PatientName": ""}),
+        (PATIENT_ROOT, "SERIES", {"PatientID": "X"}),
+    ],
+)
+def test_an_identifier_that_breaks_the_hierarchy_is_refused(model, level, values):
+    with pytest.raises(IdentifierInvalid) as refused:
+        plan_find(model, keys(level, **values))
+    assert refused.value.number == 207
+
+
+def test_a_key_that_occurs_twice_is_refused():
+    with pytest.raises(IdentifierInvalid):
+        plan_find(STUDY_ROOT, keys("STUDY", StudyID="1") + keys(None, StudyID="2"))
+
+
+def test_study_root_takes_patient_attributes_as_keys_of_the_study():
+    query = find("STUDY", PatientName="DOE", PatientID="X")
+    assert query.returned == (0x00100010, 0x00100020)
+    assert query.unsupported == ()
+
+
+def test_study_root_below_the_study_tolerates_a_patient_id_which_narrows():
+    query = find("SERIES", StudyInstanceUID="1.2", PatientID="X", Modality="")
+    assert not selects(query.predicate, {"study_uid": "1.2", "patient_id": "Y"})
+    assert selects(query.predicate, {"study_uid": "1.2", "patient_id": "X"})
+    assert query.returned == (0x00080060, 0x00100020, 0x0020000D)
+
+
+def test_what_is_not_matched_is_told_apart():
+    unknown = [QueryKey(0x00081110, "SQ", None, sequence=True), QueryKey(0x00091001, "LO", "x")]
+    query = plan_find(STUDY_ROOT, keys("STUDY", StudyID="", Modality="CT", NumberOfStudyRelatedSeries="3") + unknown)
+    assert query.returned == (0x00200010, 0x00201206)
+    assert query.unsupported == (0x00080060, 0x00081110, 0x00091001, 0x00201206)
+    assert query.predicate == find("STUDY").predicate
+
+
+def test_counts_over_a_patients_studies_belong_to_the_patient_root():
+    assert find("STUDY", NumberOfPatientRelatedStudies="").unsupported == (0x00201200,)
+    assert find("PATIENT", PATIENT_ROOT, NumberOfPatientRelatedStudies="").returned == (0x00201200,)
+
+
+def test_elements_that_describe_the_identifier_are_neither_matched_nor_unsupported():
+    described = [
+        QueryKey(0x00080005, "CS", "ISO_IR 192"),
+        QueryKey(0x00080054, "AE", ""),
+        QueryKey(0x00080000, "UL", "8"),
+    ]
+    query = plan_find(STUDY_ROOT, keys("STUDY") + described)
+    assert (query.returned, query.unsupported) == ((), ())
+
+
+def test_a_retrieval_selects_by_lists_of_uids_at_its_level():
+    query = plan_retrieve(STUDY_ROOT, keys("STUDY", StudyInstanceUID="1.2\\1.3"))
+    assert query.predicate == OneOf("study_uid", ("1.2", "1.3"))
+    query = plan_retrieve(
+        STUDY_ROOT, keys("IMAGE", StudyInstanceUID="1.2", SeriesInstanceUID="1.3", SOPInstanceUID="1.4")
+    )
+    row = {"study_uid": "1.2", "series_uid": "1.3", "sop_instance_uid": "1.4"}
+    assert selects(query.predicate, row)
+    for name in row:
+        assert not selects(query.predicate, {**row, name: "1.9"})
+
+
+def test_a_retrieval_of_a_patient_takes_the_id_literally():
+    query = plan_retrieve(PATIENT_ROOT, keys("PATIENT", PatientID="%*"))
+    assert selects(query.predicate, {"patient_id": "%*"})
+    assert not selects(query.predicate, {"patient_id": "%x"})
+    assert not selects(query.predicate, {"patient_id": None})
+
+
+@pytest.mark.parametrize(
+    ("model", "level", "values"),
+    [
+        (STUDY_ROOT, None, {"StudyInstanceUID": "1.2"}),
+        (STUDY_ROOT, "STUDY", {}),
+        (STUDY_ROOT, "STUDY", {"StudyInstanceUID": ""}),
+        (STUDY_ROOT, "STUDY", {"StudyInstanceUID": "*"}),
+        (STUDY_ROOT, "STUDY", {"StudyInstanceUID": "1.2.*"}),
+        (STUDY_ROOT, "STUDY", {"StudyInstanceUID": "1.2", "StudyDate": "20200101"}),
+        (STUDY_ROOT, "STUDY", {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3"}),
+        (STUDY_ROOT, "SERIES", {"SeriesInstanceUID": "1.3"}),
+        (STUDY_ROOT, "SERIES", {"StudyInstanceUID": "1.2\\1.4", "SeriesInstanceUID": "1.3"}),
+        (PATIENT_ROOT, "STUDY", {"StudyInstanceUID": "1.2"}),
+        (PATIENT_ROOT, "PATIENT", {"PatientID": ""}),
+    ],
+)
+def test_a_retrieval_that_would_select_more_than_it_names_is_refused(model, level, values):
+    with pytest.raises(IdentifierInvalid):
+        plan_retrieve(model, keys(level, **values))
+
+
+def test_a_retrieval_by_a_sequence_is_refused():
+    with pytest.raises(IdentifierInvalid):
+        plan_retrieve(
+            STUDY_ROOT, [*keys("STUDY", StudyInstanceUID="1.2"), QueryKey(0x00081110, "SQ", None, sequence=True)]
+        )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(BY_KEYWORD)), st.text(max_size=8)), max_size=6),
+    st.sampled_from(QueryModel),
+)
+def test_whatever_the_identifier_says_it_is_planned_or_refused(values, model):
+    for level in (*(level.value for level in Level), "", None):
+        for plan in (plan_find, plan_retrieve):
+            try:
+                plan(model, keys(level, **dict(values)))
+            except IdentifierInvalid as refused:
+                assert refused.number == 207
