@@ -103,7 +103,9 @@ def test_node_is_found_by_its_fingerprint(nodes):
     assert nodes.by_fingerprint(fingerprint_of(ISSUED)) == NODES[2].identity
 
 
-@pytest.mark.parametrize("fingerprint", ["", "0" * 64, fingerprint_of(PINNED).upper()])
+@pytest.mark.parametrize(
+    "fingerprint", ["", "0" * 64, fingerprint_of(PINNED).upper()], ids=["nothing", "zeros", "upper case"]
+)
 def test_other_fingerprints_are_nobodys(nodes, fingerprint):
     assert nodes.by_fingerprint(fingerprint) is None
 
