@@ -9,7 +9,7 @@ from storage.instance import StagedBytes
 
 
 class BlobWriter(Protocol):
-    """One object's bytes on their way to the store. Exactly one of `stage` and `discard` ends it."""
+    """One object's bytes on their way to the store: written, staged, and in the end always discarded."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. Raises `OutOfSpace` when the file system has no room above the reserve."""
@@ -18,7 +18,10 @@ class BlobWriter(Protocol):
         """Put what was written on stable storage, still invisible. Raises `StoreReadOnly` when the sync fails."""
 
     def discard(self) -> None:
-        """Remove every trace; idempotent."""
+        """Let go of what is staged: of everything before the object is published, of nothing it needs afterwards.
+
+        Idempotent. Failing to remove is no failure: `BlobStore.sweep` will.
+        """
 
 
 class BlobReader(Protocol):
@@ -39,13 +42,23 @@ class BlobStore(Protocol):
     """Immutable objects by address. Adapters: `storage.blobs.filesystem`."""
 
     def create(self, object_id: ObjectId) -> BlobWriter:
-        """Begin an object, invisible until published."""
+        """Begin an object, invisible until published.
+
+        Raises:
+            OutOfSpace: the file system has no room above the reserve.
+            StoreReadOnly: it cannot be written.
+        """
 
     def publish(self, batch: Sequence[tuple[bytes, StagedBytes]]) -> None:
         """Make staged objects visible under their addresses and durable, all before it returns; idempotent.
 
+        What is staged stays so until its writer is discarded: a crash in between is thus seen by `staged`.
+
         Raises:
-            StoreReadOnly: a sync failed; it is not retried.
+            IntegrityFault: another object is published under one of the addresses.
+            OutOfSpace: there is no room for a name.
+            StoreReadOnly: anything else failed, a sync for instance; it is not retried.
+            None of the batch is visible after any of them.
         """
 
     def open(self, address: bytes) -> BlobReader:
@@ -60,8 +73,11 @@ class BlobStore(Protocol):
     def strangers(self) -> Iterator[str]:
         """Names found in the store that no object explains."""
 
+    def staged(self) -> Iterator[tuple[ObjectId, BlobReader]]:
+        """At start-up: what a crash left staged, published or not, complete or not; the caller closes each."""
+
     def sweep(self) -> int:
-        """At start-up: remove what was staged and never published; how many."""
+        """At start-up: discard everything that is staged; how many objects that were."""
 
 
 @dataclass(frozen=True, slots=True)
