@@ -47,7 +47,7 @@ def home_of(path: Path | None) -> Home:
     return home
 
 
-def ask(path: Path | None, operation: str, **arguments: object) -> Any:
+def ask(path: Path | None, operation: str, /, **arguments: object) -> Any:
     """Have an operation done on the home, by its server or without one (`archive.control.invoke`)."""
     home = home_of(path)
     from archive.control.invoke import invoke

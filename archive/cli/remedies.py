@@ -34,4 +34,5 @@ _REMEDIES: Final = {
 def with_remedy(failure: Failure) -> str:
     """The failure's message, with what to do about it."""
     remedy = _REMEDIES.get(failure.number)
-    return f"{failure.message}: {remedy}" if remedy else failure.message
+    message = failure.message.rstrip()
+    return f"{message}: {remedy}" if remedy else message

@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from archive.cli.frame import HomeOption, home_of
 from archive.control.lock import HomeLock
@@ -12,11 +11,6 @@ from archive.home import Home
 from auth.errors import AuthError
 from storage.errors import StorageError
 
-if TYPE_CHECKING:
-    from archive.serving import Serving
-
-_LOOK_SECONDS = 1.0
-"""Between two looks at whether the listeners are alive."""
 _TERMINATE = frozenset({signal.SIGTERM, signal.SIGINT})
 _SIGNALS = _TERMINATE | {signal.SIGHUP}
 
@@ -59,30 +53,23 @@ def _serve(home: Home) -> None:
         try:
             sys.stdout.write(f"ready dicom-tls {serving.address} {archive.settings.archive.ae_title}\n")
             sys.stdout.flush()
-            _until_told(serving, reload)
+            _until_told(reload)
         finally:
             control.close()
 
 
-def _until_told(serving: "Serving", reload: Callable[[], None]) -> None:
-    """Wait for SIGTERM; do what SIGHUP asks for meanwhile.
-
-    Raises:
-        ListenFailed: a listener ended by itself.
-    """
+def _until_told(reload: Callable[[], None]) -> None:
+    """Wait for SIGTERM; do what SIGHUP asks for meanwhile."""
     import structlog
 
-    log = structlog.get_logger("serve")
+    log = structlog.get_logger("strongroom.serve")
     while True:
-        received = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
-        if received is None:
-            serving.check()
-        elif received.si_signo in _TERMINATE:
-            log.info("stopping", signal=signal.Signals(received.si_signo).name)
+        received = signal.Signals(signal.sigwait(_SIGNALS))
+        if received in _TERMINATE:
+            log.info("stopping", signal=received.name)
             return
-        else:
-            try:
-                reload()
-                log.info("policies and certificates read again")
-            except (ArchiveError, StorageError, AuthError) as error:
-                log.warning("nothing was changed", error=f"E{error.number} {error}")
+        try:
+            reload()
+            log.info("policies and certificates read again")
+        except (ArchiveError, StorageError, AuthError) as error:
+            log.warning("nothing was changed", error=f"E{error.number} {error}")

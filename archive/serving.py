@@ -1,0 +1,136 @@
+"""The listening archive: an opened home with its services behind one door. The second half of the composition root.
+
+`archive.bootstrap` opens what is kept; here the enforcement point, the services, the service class providers and the
+listeners are put on top of it. The caller holds the home's lock.
+"""
+
+from types import TracebackType
+
+import structlog
+
+from archive.audit.events import Actor, ApplicationStarted, ApplicationStopped
+from archive.bootstrap import Archive, open_archive
+from archive.dimse.admission import AssociationAdmission
+from archive.dimse.dispatch import ServiceDispatcher
+from archive.dimse.query import QueryProvider
+from archive.dimse.retrieve import RetrieveProvider
+from archive.dimse.server import DicomServer, Endpoint
+from archive.dimse.storage import StorageProvider
+from archive.dimse.verification import VerificationProvider
+from archive.enforcement.pep import PolicyEnforcementPoint
+from archive.enforcement.standing import RegisteredStanding
+from archive.errors import ListenFailed
+from archive.home import Home
+from archive.services.query import QueryService
+from archive.services.retrieve import RetrieveService
+from archive.services.store import StoreService
+from archive.settings import INSECURE
+from auth.identity.authenticator import Authenticator
+from auth.identity.chain import Chain, Provider
+from auth.identity.passcode import LocalPasscodes
+from auth.identity.username import AssertedUsers
+from auth.node.peer import NodeVerifier
+from auth.node.tls import ServerTls
+
+_log = structlog.get_logger("strongroom.serve")
+
+
+class Serving:
+    """One archive from start-up to shutdown. Use as a context manager: leaving it drains, stops and closes."""
+
+    def __init__(self, home: Home) -> None:
+        """Open the home and put the services on top; nothing listens yet.
+
+        Raises:
+            ArchiveError, StorageError, AuthError: as `archive.bootstrap.open_archive`; or the certificates and keys of
+                TLS cannot be used.
+        """
+        self._listening = False
+        self.archive = open_archive(home)
+        try:
+            files = self.archive.authority.files
+            self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)
+            self._server = _server(self.archive, self._tls)
+        except BaseException:
+            self.archive.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Where associations over TLS are accepted, as HOST:PORT."""
+        host, port = self._server.addresses[0]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def listen(self) -> None:
+        """Say in the audit that we start, and accept associations from now on.
+
+        Raises:
+            ListenFailed: an address cannot be taken.
+            AuditUnavailable: nothing would be audited, so nothing is served.
+        """
+        archive = self.archive
+        fingerprint = archive.policies.policies.fingerprint
+        try:
+            self._server.listen()
+        except ListenFailed as error:
+            raise ListenFailed(f"{error}: stop what has it, or change [listen] in {archive.home.settings}") from None
+        self._listening = True
+        archive.audit.record(ApplicationStarted(Actor(), reason=f"policies {fingerprint[:16]}"))
+        _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
+        if archive.settings.listen.plain == INSECURE:
+            _log.warning("INSECURE: associations without TLS are accepted", port=archive.settings.listen.plain_port)
+
+    def reload(self) -> None:
+        """Read our certificates and keys again.
+
+        Raises:
+            AuthorityError: they cannot be used, and those of before stay.
+        """
+        self._tls.reload()
+
+    def __enter__(self) -> "Serving":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self._listening:
+                if not self._server.drain(self.archive.settings.listen.drain_seconds):
+                    _log.warning("associations were cut after drain_seconds")
+                self.archive.audit.record(ApplicationStopped(Actor()))
+        finally:
+            self._server.close()
+            self.archive.close()
+            _log.info("stopped")
+
+
+def _server(archive: Archive, tls: ServerTls) -> DicomServer:
+    settings, audit, repository = archive.settings, archive.audit, archive.repository
+    limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
+    pep = PolicyEnforcementPoint(archive.policies, audit, RegisteredStanding(archive.nodes, archive.users))
+    admission = AssociationAdmission(
+        ae_title=title,
+        nodes=NodeVerifier(archive.nodes, archive.authority.node_ca),
+        people=Authenticator(_chain(archive), insecure_without_tls=settings.identity.without_tls == INSECURE),
+        pep=pep,
+        audit=audit,
+    )
+    dispatcher = ServiceDispatcher(
+        verification=VerificationProvider(pep, limits),
+        storage=StorageProvider(StoreService(repository, pep, audit), limits),
+        query=QueryProvider(QueryService(repository.reader, pep, audit), title, limits),
+        retrieve=RetrieveProvider(RetrieveService(repository.reader, repository, pep, audit), limits),
+        limits=limits,
+    )
+    endpoints = [Endpoint(listen.host, listen.port, tls.context)]
+    if listen.plain == INSECURE:
+        endpoints.append(Endpoint(listen.host, listen.plain_port, None))
+    return DicomServer(endpoints, limits, admission, dispatcher, audit)
+
+
+def _chain(archive: Archive) -> Chain:
+    """The providers of the configured identity types."""
+    providers: list[Provider] = [AssertedUsers(archive.users), LocalPasscodes(archive.users)]
+    configured = frozenset(archive.settings.identity.types)
+    return Chain([provider for provider in providers if provider.identity_types <= configured])
