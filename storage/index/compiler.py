@@ -70,6 +70,9 @@ SETS: Final = {
 }
 """Every set-valued attribute: its table, and which of its rows count."""
 
+_RARE: Final = frozenset({"performing_physicians"})
+"""Sets of which one value picks few studies: worth reading those studies first, instead of asking every study."""
+
 _COMPARE: Final[dict[Operator, Callable[[Any, Any], Any]]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -181,11 +184,13 @@ class _Compiler:
                 texts = [known for known in values if isinstance(known, str)]
                 others = some(value.not_in(texts)) if texts else some()
                 return others if negated else not_(others)
-            case Holds(_, values, every, negated):
+            case Holds(attribute, values, every, negated):
                 texts = [known for known in values if isinstance(known, str)]
                 if every:
                     each = [some(value == text) for text in texts]
                     held = false() if len(texts) < len(values) else _joined(and_, each) if each else true()
+                elif attribute in _RARE and texts:
+                    held = STUDY.c.id.in_(select(table.c.study_fk).where(counts, value.in_(texts)))
                 else:
                     held = some(value.in_(texts)) if texts else false()
                 return not_(held) if negated else held

@@ -69,6 +69,7 @@ STUDY: Final = Table(
     Index("study_patient_id", "patient_id"),
     Index("study_patient_name", "patient_name_norm"),
     Index("study_accession", "accession_number"),
+    Index("study_referring_physician", "referring_physician"),
 )
 
 SERIES: Final = Table(
@@ -117,6 +118,7 @@ def _set_table(name: str, *more: Column[bool]) -> Table:
 
 STUDY_LABEL: Final = _set_table("study_label")
 STUDY_PHYSICIAN: Final = _set_table("study_physician")
+Index("study_physician_value", STUDY_PHYSICIAN.c.value, STUDY_PHYSICIAN.c.study_fk)
 STUDY_BODY_PART: Final = _set_table("study_body_part")
 STUDY_MODALITY: Final = _set_table("study_modality", Column("fixed", Boolean, nullable=False))
 """Every modality of the study; ``fixed`` are those of its first instance, which alone policy reads."""
