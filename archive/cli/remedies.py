@@ -1,6 +1,6 @@
-"""What an operator can do about an error whose own text only says what is wrong: those of `storage` and `auth`.
+"""What an operator can do about an error whose own text only says what is wrong: those of storage, auth and audit.
 
-Errors of `archive` say it themselves, since they know the place.
+The other errors of `archive` say it themselves, since they know the place.
 """
 
 from typing import Final
@@ -8,6 +8,9 @@ from typing import Final
 from archive.control.protocol import Failure
 
 _REMEDIES: Final = {
+    110: "free space or repair the file system under the audit trail, then try again",
+    111: "keep the home as it is, look into who wrote to it, and restore the trail from your backup",
+    112: "start the server once, which cuts off what a crash left",
     200: "see the server's log",
     201: "check the UID",
     202: "the file is damaged or not DICOM; get it again",
@@ -20,6 +23,9 @@ _REMEDIES: Final = {
     220: "run `strongroom verify --full` and restore what it names from your backup",
     221: "restore the object from your backup",
     222: "restore the keyring from your backup",
+    223: "restore the keyring from your backup, or correct [keys] in the settings",
+    224: "make it readable by its owner alone",
+    225: "run `strongroom verify`, look into who wrote to the home, and restore the ledger from your backup",
     300: "see the server's log",
     302: "get a certificate that is valid, for TLS clients and with a key of today's length",
     320: "correct the policies, then run `strongroom policy check`",
