@@ -21,7 +21,7 @@ def init(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a home: certificate authority, server, signer, keys, policies and settings."""
+    """Make a new home. It gets a certificate authority, server and signer, keys, policies and settings."""
     chosen = folder or home
     if chosen is None:
         raise UsageInvalid("no folder is named: run `strongroom init HOME`")

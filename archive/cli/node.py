@@ -8,7 +8,7 @@ import typer
 from archive.cli.frame import HomeOption, JsonOption, ask, home_of, note, print_json, print_table, say, verbs, visible
 from archive.errors import UsageInvalid
 
-app = verbs("Machines that may connect: modalities, workstations, other archives.")
+app = verbs("Machines that may connect.")
 
 TitleArgument = Annotated[str, typer.Argument(metavar="AE_TITLE", help="The node's AE title, which is also its name.")]
 

@@ -7,7 +7,7 @@ import typer
 
 from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, ask, home_of, print_json, say, verbs, visible
 
-app = verbs("The policies: do they hold together, and why is something permitted or not.")
+app = verbs("What is permitted, and why.")
 
 
 @app.command("check")

@@ -16,7 +16,7 @@ _SIGNALS = _TERMINATE | {signal.SIGHUP}
 
 
 def serve(home: HomeOption = None) -> None:
-    """Serve until SIGTERM, which lets open associations finish. SIGHUP reads policies and certificates again.
+    """Serve until SIGTERM. Open associations may finish then; SIGHUP reads policies and certificates again.
 
     Once it listens, one line goes to standard output: ready dicom-tls HOST:PORT AE_TITLE. The log is on standard error.
     """

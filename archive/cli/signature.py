@@ -11,7 +11,7 @@ from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, home_of, pri
 if TYPE_CHECKING:
     from storage.integrity.verifier import SignatureReport, Trust
 
-app = verbs("Digital signatures in DICOM files (PS3.15 C).")
+app = verbs("Digital signatures in DICOM files.")
 _CHUNK = 1_048_576
 
 

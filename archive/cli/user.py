@@ -9,7 +9,7 @@ import typer
 from archive.cli.frame import HomeOption, JsonOption, ask, home_of, note, print_json, print_table, say, verbs, visible
 from archive.errors import UsageInvalid
 
-app = verbs("People: their roles, attributes and passcodes.")
+app = verbs("People, their roles and passcodes.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user name, as it is given at association.")]
 PasscodeOption = Annotated[

@@ -15,7 +15,10 @@ def verify(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check objects, ledger, index and audit trail, beside a running server or without one. Exit 1: a fault."""
+    """Check that all is as it was written. Objects, ledger, index and audit trail, also beside a running server.
+
+    Exit 1: a fault was found. Nothing is repaired.
+    """
     place = home_of(home)
     from archive.audit.verify import verify_trail
     from archive.control.lock import HomeLock
