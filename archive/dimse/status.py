@@ -61,7 +61,7 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     kept.MalformedDataSet: Refusal(CANNOT_UNDERSTAND, "the data set cannot be read in its transfer syntax"),
     kept.DataSetLimitExceeded: Refusal(0xA700, "the data set is beyond what is accepted"),
     kept.DataSetMismatch: Refusal(DATA_SET_MISMATCH, "the data set is not what the command announced"),
-    kept.InstanceConflict: Refusal(0x0111, "another object is kept under this SOP Instance UID"),
+    kept.InstanceConflict: Refusal(0x0111, "duplicate SOP Instance UID"),
     kept.UnsupportedTransferSyntax: Refusal(CANNOT_UNDERSTAND, "the transfer syntax is not stored here"),
     kept.IdentifierInvalid: Refusal(DATA_SET_MISMATCH, "the identifier does not match the information model"),
     kept.TooManyMatches: Refusal(TOO_MANY_MATCHES, "too many matches, ask for them in parts"),

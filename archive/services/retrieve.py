@@ -64,6 +64,9 @@ class InstanceReader(Protocol):
     def instances(self, predicate: Predicate, scope: Predicate) -> Iterator[StoredInstance]:
         """The instances selected, in a stable order, new ones last."""
 
+    def study_facts(self, study_uid: str) -> StudyFacts | None:
+        """What policy reads of a study, as it is now."""
+
 
 class Outgoing(Protocol):
     """One object on its way out, as the repository opens it: verified before its first byte."""
@@ -148,7 +151,7 @@ class RetrieveService:
             self._audit.record(*begun)
         # Read a second time rather than held: thousands of instances of an idle peer would stay in memory otherwise.
         instances = islice(self._reader.instances(predicate, grant.scope), total)
-        return Retrieval(grant, total, instances, self._repository, self._pep, self._audit)
+        return Retrieval(grant, total, instances, self._reader, self._repository, self._pep, self._audit)
 
     def refused(self, session: AssociationSession, reason: str) -> None:
         """Tell the audit of a retrieval that was none. ``reason`` holds nothing that the peer sent."""
@@ -165,6 +168,7 @@ class Retrieval:
         grant: ScopedGrant,
         total: int,
         instances: Iterator[StoredInstance],
+        reader: InstanceReader,
         repository: ObjectSource,
         pep: RetrieveEnforcement,
         audit: AuditRecorder,
@@ -173,6 +177,7 @@ class Retrieval:
         """Objects selected; those that have become unreachable since are not among `instances`."""
         self.instances = instances
         self._grant = grant
+        self._reader = reader
         self._repository = repository
         self._pep = pep
         self._audit = audit
@@ -188,7 +193,9 @@ class Retrieval:
             StorageError: it is not what was stored; an officer is told.
         """
         study_uid = instance.key.study_uid
-        if not self._pep.redecide(self._grant, instance.facts):
+        # Read anew: the rows of a page are older than this object's turn, and a label may have come between.
+        facts = self._reader.study_facts(study_uid)
+        if facts is None or not self._pep.redecide(self._grant, facts):
             reason = "no longer permitted when its turn came"
             if study_uid not in self._told:
                 self._told.add(study_uid)

@@ -57,6 +57,13 @@ def encoded(dataset: Dataset, syntax_uid: str = EXPLICIT_LITTLE) -> bytes:
     return buffer.getvalue()
 
 
+def decoded(data: bytes, syntax_uid: str = EXPLICIT_LITTLE) -> Dataset:
+    """The data set of such bytes."""
+    meta = Dataset()
+    meta.TransferSyntaxUID = syntax_uid
+    return dcmread(BytesIO(b"\0" * 128 + b"DICM" + encoded(meta) + data), force=True)
+
+
 def image(study: int = 1, series: int = 1, number: int = 1, **attributes: object) -> Dataset:
     """A small CT object."""
     dataset = Dataset()
@@ -67,7 +74,7 @@ def image(study: int = 1, series: int = 1, number: int = 1, **attributes: object
     dataset.PatientID = f"P{study}"
     dataset.PatientName = f"NAME^{study}"
     dataset.AccessionNumber = f"A{study}"
-    dataset.StudyDate = f"202601{study:02d}"
+    dataset.StudyDate = f"{2000 + study:04d}0102"
     dataset.Modality = "CT"
     dataset.InstanceNumber = number
     for keyword, value in attributes.items():
@@ -140,7 +147,7 @@ class MemoryRepository:
         """What to raise, by step: begin, write, finish, seal, commit, open."""
         self.open_intakes = 0
         self.open_objects = 0
-        self._by_uid: dict[str, tuple[bytes, str]] = {}
+        self._known: set[str] = set()
 
     def stumble(self, step: str) -> None:
         """Raise what was ordered for a step."""
@@ -160,18 +167,24 @@ class MemoryRepository:
 
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
         self.stumble("commit")
-        received = sealed.received
-        data = self.staged.pop(received.object_id)
-        uid = received.key.sop_instance_uid
-        if uid in self._by_uid:
-            return StoreReceipt(StoreOutcome.ALREADY_KEPT, received.key, received.object_id, 1)
-        self._by_uid[uid] = (received.address, received.object_id)
-        self.objects[received.address] = data
+        key = sealed.received.key
+        if key.sop_instance_uid in self._known:
+            del self.staged[sealed.received.object_id]
+            return StoreReceipt(StoreOutcome.ALREADY_KEPT, key, sealed.received.object_id, 1)
         self.provenance.append(provenance)
-        sequence = len(self.objects)
+        (differs,) = self.commit_all([sealed])
+        return StoreReceipt(StoreOutcome.STORED, key, sealed.received.object_id, len(self.objects), differs)
+
+    def commit_all(self, batch: list[SealedInstance]) -> list[tuple[str, ...]]:
+        """Keep new objects in one transaction."""
+        entries = []
+        for sealed in batch:
+            received = sealed.received
+            self._known.add(received.key.sop_instance_uid)
+            self.objects[received.address] = self.staged.pop(received.object_id)
+            entries.append(IndexEntry.of(sealed, len(self.objects)))
         with self._index.writing() as connection:
-            (differs,) = apply(connection, [IndexEntry.of(sealed, sequence)])
-        return StoreReceipt(StoreOutcome.STORED, received.key, received.object_id, sequence, differs)
+            return apply(connection, entries)
 
     def open(self, instance: StoredInstance) -> "MemoryOutgoing":
         self.stumble("open")
@@ -204,16 +217,18 @@ class MemoryOutgoing:
 
 
 def _values(data: bytes, syntax_uid: str) -> dict[int, tuple[bytes, bytes]]:
-    meta = Dataset()
-    meta.TransferSyntaxUID = syntax_uid
-    head = b"\0" * 128 + b"DICM" + encoded(meta)
     try:
-        dataset = dcmread(BytesIO(head + data), force=True)
+        dataset = decoded(data, syntax_uid)
         raw = {int(tag): dataset.get_item(tag) for tag in dataset.keys()}  # noqa: SIM118
-        found = {tag: ((item.VR or "UN").encode(), item.value or b"") for tag, item in raw.items() if tag in WANTED}
+        found = {tag: ((item.VR or "UN").encode(), _raw(item.value)) for tag, item in raw.items() if tag in WANTED}
     except Exception as error:
         raise MalformedDataSet("pydicom does not read it") from error
     return found
+
+
+def _raw(value: object) -> bytes:
+    # pydicom has already decoded the character set, whose value it needs itself.
+    return value if isinstance(value, bytes) else str(value or "").encode("ascii")
 
 
 class World:
@@ -238,12 +253,13 @@ class World:
 
     def keep(self, *datasets: Dataset, syntax_uid: str = EXPLICIT_LITTLE) -> None:
         """Put objects into the archive, past every check."""
+        batch = []
         for dataset in datasets:
             intake = self.repository.begin(declared(dataset, syntax_uid))
             intake.write(encoded(dataset, syntax_uid))
-            sealed = self.repository.seal(intake.finish(), {})
-            self.repository.commit(sealed, {})
+            batch.append(self.repository.seal(intake.finish(), {}))
             intake.discard()
+        self.repository.commit_all(batch)
 
     def label(self, study_uid: str, text: str, *, present: bool = True) -> None:
         """Label a study."""
