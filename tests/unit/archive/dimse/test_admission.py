@@ -1,0 +1,293 @@
+"""Admission: each step's rejection as three numbers, one audit event for each refusal and admission, and the answer."""
+
+from dataclasses import replace
+
+import pytest
+
+from archive.audit.events import AccessRefused, NodeAuthenticated, NodeRefused, Outcome, UserAuthenticated
+from archive.dimse.admission import AssociationAdmission
+from archive.dimse.channel import Peer, Rejected
+from archive.upper_layer.negotiation import (
+    APPLICATION_CONTEXT,
+    AssociationRequest,
+    ProposedContext,
+    UserIdentityItem,
+    encode_accept,
+    encode_reject,
+)
+from auth.credential import Secret
+from auth.errors import CertificateRefused, UnknownNode
+from auth.identity.authenticator import Authenticator
+from auth.identity.chain import Chain
+from auth.identity.passcode import LocalPasscodes, hash_passcode
+from auth.identity.username import AssertedUsers
+from auth.ports import NodeRecord, UserRecord
+from auth.principal import IdentityDemand
+from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from tests.simulators.memory_archive import CT, World
+from tests.simulators.subjects import node
+
+VERIFICATION = "1.2.840.10008.1.1"
+FIND, GET, MOVE = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 3, 2))
+JPEG, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+PEER = Peer("127.0.0.7", 4000, True, b"certificate")
+GOOD = UserIdentityItem(2, True, b"alice", b"correct horse")
+
+
+class Verifier:
+    """Knows nodes by a certificate's bytes, or by title."""
+
+    def __init__(self):
+        self.node = node("radiologist")
+        self.error = None
+
+    def identify(self, certificate):
+        if self.error is not None:
+            raise self.error
+        if certificate != b"certificate":
+            raise UnknownNode("no node is registered with this certificate")
+        return self.node
+
+    def plain(self, ae_title):
+        if ae_title not in self.node.ae_titles:
+            raise UnknownNode("no node is registered for this AE title without TLS")
+        return self.node
+
+
+class Door:
+    """An admission with everything real but the certificates."""
+
+    def __init__(self, world):
+        self.world = world
+        self.verifier = Verifier()
+        world.users.users["alice"] = UserRecord("alice", frozenset({"radiologist"}), {}, _HASH)
+        self.set_node(identity=IdentityDemand.REQUIRED)
+        people = Authenticator(Chain([AssertedUsers(world.users), LocalPasscodes(world.users)]))
+        self.people = people
+        self.admission = AssociationAdmission(
+            ae_title="STRONGROOM", nodes=self.verifier, people=people, pep=world.pep, audit=world.trail
+        )
+
+    def set_node(self, **changes):
+        self.verifier.node = replace(self.verifier.node, **changes)
+        self.world.nodes.nodes["WS1"] = NodeRecord(self.verifier.node)
+
+    def admit(self, peer=PEER, **changes):
+        return self.admission.admit(peer, replace(REQUEST, **changes))
+
+    def rejected(self, peer=PEER, **changes):
+        with pytest.raises(Rejected) as caught:
+            self.admit(peer, **changes)
+        return caught.value.result, caught.value.source, caught.value.reason
+
+    def told(self):
+        (event,) = self.world.trail.events
+        return event
+
+
+_HASH = hash_passcode(Secret(b"correct horse"))
+REQUEST = AssociationRequest(
+    protocol_version=1,
+    called_ae="STRONGROOM",
+    calling_ae="WS1",
+    application_context=APPLICATION_CONTEXT,
+    contexts=(ProposedContext(1, VERIFICATION, (IMPLICIT_LITTLE,)),),
+    max_pdu=16384,
+    implementation_class_uid="1.2.3",
+    implementation_version="X",
+    user_identity=GOOD,
+    roles={},
+    extended={},
+    titles=bytes(64),
+)
+
+
+@pytest.fixture
+def door(tmp_path):
+    world = World(tmp_path)
+    yield Door(world)
+    world.close()
+
+
+def test_a_good_request_becomes_a_session_and_is_told_before_the_peer_hears(door):
+    admitted = door.admit()
+    session = admitted.session
+    assert (session.person, session.node.name, session.calling_ae, session.called_ae) == (
+        "alice",
+        "WS1",
+        "WS1",
+        "STRONGROOM",
+    )
+    assert (session.assurance.identity_type, session.assurance.tls, session.peer_address) == (2, True, "127.0.0.7")
+    event = door.told()
+    assert isinstance(event, UserAuthenticated) and event.outcome is Outcome.SUCCESS
+    assert (event.actor.person, event.identity_type, event.actor.association) == ("alice", 2, session.correlation_id)
+
+
+def test_a_node_alone_is_told_as_a_node(door):
+    door.set_node(identity=IdentityDemand.OPTIONAL, roles=frozenset({"modality"}))
+    admitted = door.admit(user_identity=None)
+    assert admitted.session.principal is None and isinstance(door.told(), NodeAuthenticated)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "changes", "reason"),
+    [
+        ((1, 2, 2), {"protocol_version": 2}, "protocol version"),
+        ((1, 1, 2), {"application_context": "1.2.3"}, "application context"),
+        ((1, 1, 7), {"called_ae": "OTHER"}, "called"),
+        ((1, 1, 7), {"called_ae": "strongroom"}, "called"),
+        ((1, 1, 3), {"calling_ae": "WS2"}, "does not belong"),
+    ],
+)
+def test_a_request_that_is_not_for_us_or_not_theirs_is_refused_and_told_once(door, numbers, changes, reason):
+    assert door.rejected(**changes) == numbers
+    event = door.told()
+    assert isinstance(event, NodeRefused) and reason in event.reason and event.actor.address == "127.0.0.7"
+
+
+@pytest.mark.parametrize("peer", [replace(PEER, certificate=b"other"), replace(PEER, certificate=None)])
+def test_an_unknown_certificate_is_113_and_told_with_its_fingerprint(door, peer):
+    assert door.rejected(peer) == (1, 1, 3)
+    event = door.told()
+    assert isinstance(event, NodeRefused) and ("sha256" in event.certificate) == (peer.certificate is not None)
+
+
+def test_a_refused_certificate_is_113(door):
+    door.verifier.error = CertificateRefused("expired")
+    assert door.rejected() == (1, 1, 3)
+    assert door.told().reason == "expired"
+
+
+def test_without_tls_a_node_is_known_by_its_title_alone(door):
+    door.set_node(identity=IdentityDemand.OPTIONAL, roles=frozenset({"modality"}))
+    plain = Peer("127.0.0.7", 4000, False, None)
+    assert not door.admit(plain, user_identity=None).session.assurance.tls
+    assert door.rejected(plain, user_identity=None, calling_ae="OTHER") == (1, 1, 3)
+
+
+BAD = {
+    "wrong passcode": UserIdentityItem(2, True, b"alice", b"hunter2"),
+    "unknown person": UserIdentityItem(2, True, b"mallory", b"correct horse"),
+    "empty passcode": UserIdentityItem(2, True, b"alice", b""),
+    "empty name": UserIdentityItem(2, True, b"", b"correct horse"),
+    "bare name of a node that asserts nobody": UserIdentityItem(1, True, b"alice", b""),
+    "ticket nobody verifies": UserIdentityItem(3, True, b"ticket", b""),
+    "assertion nobody verifies": UserIdentityItem(4, True, b"<saml>", b""),
+    "token nobody verifies": UserIdentityItem(5, True, b"a.b.c", b""),
+    "unknown type": UserIdentityItem(6, True, b"alice", b"correct horse"),
+    "type 0": UserIdentityItem(0, False, b"alice", b"correct horse"),
+    "invalid UTF-8": UserIdentityItem(2, True, b"\xff\xfe", b"correct horse"),
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("offered", BAD.values(), ids=BAD.keys())
+def test_an_identity_missing_or_not_good_is_121_and_told_once_without_secrets(door, offered):
+    assert door.rejected(user_identity=offered) == (1, 2, 1)
+    event = door.told()
+    assert isinstance(event, UserAuthenticated) and event.outcome is Outcome.MINOR_FAILURE
+    assert event.actor.node == "WS1" and event.actor.person is None
+    assert "correct horse" not in str(event.facts()) and "hunter2" not in str(event.facts())
+
+
+def test_a_bad_identity_is_refused_also_where_none_is_demanded(door):
+    door.set_node(identity=IdentityDemand.OPTIONAL)
+    assert door.rejected(user_identity=BAD["wrong passcode"]) == (1, 2, 1)
+
+
+def test_a_person_without_a_role_may_not_associate_121_told_once(door):
+    door.world.users.users["alice"] = UserRecord("alice", frozenset(), {}, _HASH)
+    assert door.rejected() == (1, 2, 1)
+    assert isinstance(door.told(), AccessRefused)
+
+
+def test_a_node_without_a_role_may_not_associate_113_told_once(door):
+    door.set_node(identity=IdentityDemand.OPTIONAL, roles=frozenset())
+    assert door.rejected(user_identity=None) == (1, 1, 3)
+    assert isinstance(door.told(), AccessRefused)
+
+
+def test_nobody_is_admitted_when_the_audit_cannot_be_written(door):
+    door.world.trail.broken = True
+    assert door.rejected() == (2, 3, 1)
+    assert door.rejected(called_ae="OTHER") == (2, 3, 1)
+
+
+def test_a_check_that_fails_admits_nobody_and_is_told_without_its_text(door):
+    door.verifier.error = RuntimeError("text with alice in it")
+    assert door.rejected() == (2, 3, 1)
+    assert door.told().reason == "a check failed (RuntimeError)"
+    door.world.trail.broken = True
+    assert door.rejected() == (2, 3, 1)
+
+
+def test_control_characters_of_a_title_do_not_reach_the_audit(door):
+    door.rejected(calling_ae="A\nB\x1b")
+    assert door.told().actor.ae_title == "A\N{REPLACEMENT CHARACTER}B\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize("identity_type", [1, 2])
+@pytest.mark.parametrize("requested", [True, False])
+def test_59h_is_empty_and_sent_iff_requested_and_verified(door, identity_type, requested):
+    door.set_node(asserts_roles=frozenset({"radiologist"}))
+    secret = b"correct horse" if identity_type == 2 else b""
+    answer = door.admit(user_identity=UserIdentityItem(identity_type, requested, b"alice", secret)).answer
+    assert answer.user_identity_response == (b"" if requested else None)
+    encoded = encode_accept(REQUEST, answer, 16384)
+    assert (b"\x59\x00\x00\x02\x00\x00" in encoded) == requested
+
+
+def test_an_identity_that_is_not_read_gets_no_59h(door):
+    door.set_node(identity=IdentityDemand.NONE, roles=frozenset({"modality"}))
+    admitted = door.admit(user_identity=BAD["wrong passcode"])
+    assert admitted.session.principal is None and admitted.answer.user_identity_response is None
+
+
+def test_the_rejection_is_ten_bytes_as_ps38_has_them(door):
+    assert encode_reject(*door.rejected(user_identity=None)) == bytes.fromhex("03000000000400010201")
+    assert encode_reject(*door.rejected(calling_ae="WS2")) == bytes.fromhex("03000000000400010103")
+    assert encode_reject(*door.rejected(called_ae="OTHER")) == bytes.fromhex("03000000000400010107")
+
+
+@pytest.mark.parametrize(
+    ("abstract", "proposed", "result", "syntax"),
+    [
+        (VERIFICATION, (IMPLICIT_LITTLE, EXPLICIT_LITTLE), 0, EXPLICIT_LITTLE),
+        (FIND, (IMPLICIT_LITTLE,), 0, IMPLICIT_LITTLE),
+        (GET, (EXPLICIT_BIG,), 0, EXPLICIT_BIG),
+        (FIND, (DEFLATED, JPEG), 4, IMPLICIT_LITTLE),
+        (CT, (IMPLICIT_LITTLE, JPEG_2000, EXPLICIT_LITTLE), 0, JPEG_2000),
+        (CT, (IMPLICIT_LITTLE,), 0, IMPLICIT_LITTLE),
+        (CT, (DEFLATED,), 0, DEFLATED),
+        (CT, ("1.2.840.10008.1.2.6.1", "1.2.3"), 4, IMPLICIT_LITTLE),
+        (MOVE, (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
+        ("1.2.840.10008.1.20.1", (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
+        ("1.2.3.4", (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
+    ],
+)
+def test_each_context_has_its_own_answer(door, abstract, proposed, result, syntax):
+    answer = door.admit(contexts=(ProposedContext(3, abstract, proposed),)).answer
+    ((context_id, given, chosen),) = [(c.context_id, c.result, c.transfer_syntax) for c in answer.contexts]
+    assert (context_id, given, chosen) == (3, result, syntax)
+
+
+def test_the_scp_role_is_given_for_storage_classes_that_asked_and_for_nothing_else(door):
+    contexts = (
+        ProposedContext(1, CT, (EXPLICIT_LITTLE,)),
+        ProposedContext(3, GET, (EXPLICIT_LITTLE,)),
+        ProposedContext(5, MOVE, (EXPLICIT_LITTLE,)),
+    )
+    roles = {CT: (False, True), GET: (True, True), MOVE: (True, True), VERIFICATION: (True, True)}
+    assert door.admit(contexts=contexts, roles=roles).answer.roles == {CT: (False, True), GET: (True, False)}
+    assert door.admit(contexts=contexts).answer.roles == {}
+
+
+def test_bit_preservation_is_claimed_where_asked_and_every_context_of_the_class_is_explicit(door):
+    offer = {CT: bytes((3, 0, 0, 0, 2, 0)), FIND: b"\x01"}
+    explicit = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)), ProposedContext(3, FIND, (EXPLICIT_LITTLE,)))
+    assert door.admit(contexts=explicit, extended=offer).answer.extended == {CT: bytes((2, 0, 3, 0, 0, 0))}
+    mixed = (*explicit, ProposedContext(5, CT, (IMPLICIT_LITTLE,)))
+    assert door.admit(contexts=mixed, extended=offer).answer.extended == {}
+    assert door.admit(contexts=explicit).answer.extended == {}
