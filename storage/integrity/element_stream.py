@@ -36,8 +36,10 @@ from storage.integrity.element_events import (
 from storage.integrity.value_representation import (
     FORM,
     IMPLICIT_VR,
+    MAX_SHORT,
     SEQUENCE,
     SHORT,
+    TEXT,
     US_OR_SS,
     rare_vr,
 )
@@ -47,8 +49,8 @@ _WINDOW: Final = 32 * 1024
 """Bytes that are copied out and tokenized at a time; the pieces of a large value are never copied."""
 _HELD: Final = 4096
 """A value up to this long is kept back until it is whole."""
-_CREATOR: Final = 256
-"""A private creator longer than this reserves nothing: its VR is LO, 64 characters (PS3.5 6.2)."""
+_HELD_TEXT: Final = MAX_SHORT
+"""As `_HELD` for the VRs whose padding matters."""
 _ENDLESS: Final = 1 << 62
 _NO_ELEMENT: Final = 0xFFFE0000
 """Tags from here on are no data elements (PS3.5 7.5, 7.8)."""
@@ -62,7 +64,7 @@ _ELEMENTS, _ITEMS, _FRAGMENTS = 0, 1, 2
 class _Frame:
     """What is being read at one level."""
 
-    __slots__ = ("big", "closes", "creators", "expects", "explicit", "group", "last", "limit", "signed")
+    __slots__ = ("big", "closes", "expects", "explicit", "last", "limit", "signed")
 
     def __init__(self, expects: int, limit: int, closes: bool, explicit: bool, big: bool, signed: bool) -> None:
         self.expects = expects
@@ -76,9 +78,6 @@ class _Frame:
         """Pixel Representation, as far as it is known here, says signed."""
         self.last = -1
         """Tag of the element before."""
-        self.group = 0
-        self.creators: dict[int, str] = {}
-        """Private creators of ``group`` by block, where VRs are implicit."""
 
 
 _EXPLICIT: Final = (Struct("<HH2sH").unpack_from, Struct(">HH2sH").unpack_from)
@@ -126,9 +125,10 @@ class ElementStream:
             if carried + size - at < self._need:
                 held += view[at:]
                 return
-            window = b"".join((held, view[at : at + _WINDOW]))
+            wide = max(_WINDOW, self._need - carried)
+            window = b"".join((held, view[at : at + wide]))
             consumed = self._tokenize(window)
-            if not self._value_left and at + _WINDOW >= size:
+            if not self._value_left and at + wide >= size:
                 held[:] = window[consumed:]
                 return
             # What was held is part of one element, which the window completes.
@@ -220,8 +220,8 @@ class ElementStream:
                 return self._end_of_item(frame, tag, b"\0\0", length, at, events)
             vr = vr_of(tag)
             if vr is None:
-                vr = self._rare_vr(frame, group, element)
-            elif vr == US_OR_SS:
+                vr = rare_vr(tag)
+            if vr == US_OR_SS:
                 vr = b"SS" if frame.signed else b"US"
             if vr == b"SQ" or length == UNDEFINED:
                 frame.last = last
@@ -239,36 +239,19 @@ class ElementStream:
                 frame.last = last
                 return self._unfinished(frame, (tag, vr, at, value, length), events)
             append((ELEMENT, tag, vr, at, value, end))
-            if group & 1 and 0x10 <= element <= 0xFF:
-                self._reserve(frame, group, element, window[value:end])
-            elif tag == PIXEL_REPRESENTATION:
+            if tag == PIXEL_REPRESENTATION:
                 frame.signed = window[value:end] == b"\1\0"
             at = end
             last = tag
         frame.last = last
         return self._starve(frame, at, 8, events)
 
-    def _rare_vr(self, frame: _Frame, group: int, element: int) -> bytes:
-        creator = frame.creators.get(element >> 8) if group == frame.group else None
-        vr = rare_vr(group << 16 | element, creator)
-        if vr == US_OR_SS:
-            return b"SS" if frame.signed else b"US"
-        return vr
-
-    def _reserve(self, frame: _Frame, group: int, element: int, value: bytes) -> None:
-        """Note a private creator (PS3.5 7.8.1). As tags ascend, one group's are enough."""
-        if group != frame.group:
-            frame.group = group
-            frame.creators = {}
-        if len(value) <= _CREATOR:
-            frame.creators[element] = value.decode("latin-1").strip(" \0")
-
     def _unfinished(self, frame: _Frame, header: tuple[int, bytes, int, int, int], events: list[Event]) -> int:
         """An element that the window does not hold to its end: wait for it, or tell of it in pieces."""
         tag, vr, at, value, length = header
         if value + length > frame.limit - self.offset:
             raise MalformedDataSet(f"{tag:08X} is longer than what holds it")
-        if length <= _HELD:
+        if length <= (_HELD_TEXT if vr in TEXT else _HELD):
             self._need = value + length - at
             return at
         frame.last = tag

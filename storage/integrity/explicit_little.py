@@ -24,12 +24,11 @@ from storage.integrity.element_events import (
     Consumer,
     Event,
 )
-from storage.integrity.value_representation import FORM, SHORT, WORD, swapped
+from storage.integrity.value_representation import FORM, MAX_SHORT, SHORT, WORD, swapped
 
 _SHORT_HEADER: Final = Struct("<HH2sH").pack
 _LONG_HEADER: Final = Struct("<HH2sHI").pack
 _ITEM_HEADER: Final = Struct("<HHI").pack
-_MAX_SHORT: Final = 0xFFFE
 _MARKERS: Final = {
     ITEM_START: _ITEM_HEADER(ITEM >> 16, ITEM & 0xFFFF, UNDEFINED),
     ITEM_END: _ITEM_HEADER(ITEM_DELIMITER >> 16, ITEM_DELIMITER & 0xFFFF, 0),
@@ -65,14 +64,14 @@ class ExplicitLittle:
         for kind, tag, told_vr, _, value, end in events:
             vr = told_vr
             if kind == ELEMENT:
-                if end - value > _MAX_SHORT and FORM[vr] == SHORT:
+                if end - value > MAX_SHORT and FORM[vr] == SHORT:
                     vr = b"UN"  # PS3.5 6.2.2 note 6: too long for its VR
                 content = window[value:end]
                 if self._big and vr in WORD and not self._within_un:
                     content = swapped(content, WORD[vr])
                 head = header(tag, vr, end - value)
             elif kind == LARGE:
-                if end > _MAX_SHORT and FORM[vr] == SHORT:
+                if end > MAX_SHORT and FORM[vr] == SHORT:
                     vr = b"UN"
                 self._word = WORD.get(vr, 1) if self._big and not self._within_un else 1
                 content = b""

@@ -110,6 +110,7 @@ class DataSetInspector:
         self._stream.finish()
         layout, mac = self._layout, self._digests.mac
         layout.finish(self._stream.offset)
+        mac.finish()
         return Inspection(
             values=layout.values,
             canonical_digest=self._digests.canonical.digest(),

@@ -1,7 +1,8 @@
 """What a signature covers, and the byte stream that its MAC is calculated over (PS3.3 C.12.1.1.3.1).
 
-The stream is explicit VR little endian, except that sequences, items and fragments have no length, items no delimiter
-and every sequence ends with the tag of its delimiter (PS3.3 C.12.1.1.3.1.2). What may not be signed is left out.
+The stream is explicit VR little endian, values with the padding that is due (`padded_as_due`), except that sequences,
+items and fragments have no length, items no delimiter and every sequence ends with the tag of its delimiter (PS3.3
+C.12.1.1.3.1.2). What may not be signed is left out.
 """
 
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from storage.instance import Uncovered
 from storage.integrity.element_events import (
+    ELEMENT,
     FRAGMENT,
     ITEM_END,
     ITEM_START,
@@ -18,7 +20,8 @@ from storage.integrity.element_events import (
     SEQUENCE_START,
     Event,
 )
-from storage.integrity.value_representation import BLANK
+from storage.integrity.explicit_little import header
+from storage.integrity.value_representation import BLANK, MAX_SHORT, TEXT, padded_as_due
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -34,6 +37,10 @@ NOT_SIGNABLE: Final = "may not be signed (PS3.3 C.12.1.1.3.1.1)"
 VR_UNKNOWN: Final = "its VR is unknown (PS3.3 C.12.1.1.3.1.1)"
 HOLDS_UNKNOWN: Final = "an element within has an unknown VR (PS3.3 C.12.1.1.3.1.1)"
 PIXELS_NOT_OB: Final = "encapsulated Pixel Data is not OB (PS3.5 A.4)"
+OVERPADDED: Final = "a long text with more padding than PS3.5 6.2 allows"
+HOLDS_OVERPADDED: Final = "a long text within has more padding than PS3.5 6.2 allows"
+
+_SPACE: Final = 0x20
 
 
 def signable(tag: int) -> bool:
@@ -46,8 +53,8 @@ def signable(tag: int) -> bool:
 class SignableMac:
     """SHA-256 over every signable top-level element, from explicit VR little endian events.
 
-    Plain elements are hashed in runs, as they stand. A top-level sequence is hashed from a copy of the state, which is
-    thrown away if something within turns out to forbid signing it.
+    Plain elements are hashed in runs, as they stand, where their padding is as due. A top-level sequence is hashed from
+    a copy of the state, which is taken back if something within turns out to forbid signing it.
     """
 
     def __init__(self) -> None:
@@ -63,46 +70,93 @@ class SignableMac:
         self._inner = 0
         """Depth of an open item-level signature sequence, of which nothing is signed; 0 if none."""
         self._piece_counts = False
+        self._before: _Hash | None = None
+        """The state before a large text value that may have to stay unsigned."""
+        self._ends = b""
+        """The last two bytes of that value, so far."""
 
     def events(self, window: bytes, offset: int, events: list[Event]) -> None:
         """Hash what is signable of one window."""
+        self._settle()
         parts: list[bytes] = []
         run = -1
         """Where the run of elements that are hashed as they stand began; negative if none is open."""
         after = 0
         for event in events:
             kind, tag, vr, start, value, end = event
-            if kind <= LARGE:
-                if self._depth:
-                    counts = self._nested(tag, vr, parts)
-                elif vr in UNKNOWN_VR or tag < 0x00080002 or not tag & 0xFFFF or tag >= 0xFFFA0000:
-                    counts = self._unusual(tag, vr)
-                else:
-                    counts = True
-                    self.signed.append(tag)
-                if not counts:
-                    if run >= 0 and not self._forbidden:
-                        parts.append(window[run:start])
-                    run = -1
-                elif run < 0:
+            counts = True
+            if kind > LARGE:
+                pass
+            elif self._depth:
+                counts = self._nested(tag, vr, parts)
+            elif vr in UNKNOWN_VR or tag < 0x00080002 or not tag & 0xFFFF or tag >= 0xFFFA0000:
+                counts = self._unusual(tag, vr)
+            else:
+                self.signed.append(tag)
+            if kind == ELEMENT and counts and window[end - 1] != _SPACE and vr != b"UI":
+                if run < 0:
                     run = start
                 after = end
-                if kind == LARGE:
-                    after = value
-                    self._piece_counts = counts
                 continue
-            if run >= 0:
+            if kind == ELEMENT and counts:
+                told = padded_as_due(vr, window[value:end])
+                if told == window[value:end]:
+                    if run < 0:
+                        run = start
+                    after = end
+                    continue
+            if run >= 0 and not (self._forbidden and self._depth):
                 parts.append(window[run:start])
-                run = -1
-            self._structure(event, window, parts)
+            run = -1
+            if kind == ELEMENT:
+                if counts and end - value <= MAX_SHORT:
+                    parts += (header(tag, vr, len(told)), told)
+                elif counts:
+                    self._withdraw(parts)
+            elif kind == LARGE:
+                self._piece_counts = counts
+                if counts:
+                    self._large(vr, window[start:value], parts)
+            else:
+                self._structure(event, window, parts)
         if run >= 0:
             parts.append(window[run:after])
         self.hash.update(b"".join(parts))
+
+    def finish(self) -> None:
+        """The data set has ended; `hash`, `signed` and `uncovered` are final."""
+        self._settle()
+
+    def _large(self, vr: bytes, head: bytes, parts: list[bytes]) -> None:
+        """A value that follows in pieces. If it is text, its last characters decide whether it can be signed."""
+        if vr in TEXT:
+            self.hash.update(b"".join(parts))
+            parts.clear()
+            self._before = self.hash.copy()
+            self._ends = b""
+        parts.append(head)
+
+    def _settle(self) -> None:
+        if self._before is None:
+            return
+        if self._ends == b"  ":
+            self.hash = self._before
+            self._withdraw([])
+        self._before = None
+
+    def _withdraw(self, parts: list[bytes]) -> None:
+        """The value just met cannot be told with its padding as due, because its length has gone out already."""
+        if self._depth:
+            self._forbid(HOLDS_OVERPADDED, parts)
+        else:
+            self.uncovered.append(Uncovered(self.signed.pop(), OVERPADDED))
 
     def piece(self, data: memoryview) -> None:
         """Hash a piece of the large value or fragment that the last event announced, if it is signable."""
         if self._piece_counts:
             self.hash.update(data)
+            if self._before is not None:
+                self._ends = (self._ends + bytes(data[-2:]))[-2:]
 
     def _unusual(self, tag: int, vr: bytes) -> bool:
         """A plain top-level element that may have to stay unsigned."""

@@ -28,6 +28,7 @@ from storage.integrity.mac import (
     VR_UNKNOWN,
     signable,
 )
+from storage.integrity.value_representation import padded_as_due
 
 Path = tuple[tuple[int, int], ...]
 """Where an item stands: (sequence tag, item number from 0), outermost first; empty for the data set itself."""
@@ -43,6 +44,8 @@ class Target:
 
     wants: Callable[[int], bool]
     update: Callable[[bytes | memoryview], object]
+    restate: Callable[[bytes, bytes], object] | None = None
+    """Takes an element as it stands and as it is with its padding as due, where they differ; else `update` does."""
     uncovered: list[Uncovered] = field(default_factory=list)
     fault: str = ""
     """Why the stream is none that may be signed."""
@@ -91,7 +94,7 @@ class MacWalk:
                 self.value(item.path, tag, window[value:end])
                 sinks = self._takers(item, tag, vr)
                 if sinks:
-                    self._write(sinks, header(tag, vr, end - value) + window[value:end])
+                    self._plain(sinks, tag, vr, window[value:end])
             elif kind == LARGE:
                 item = self._items[-1]
                 self._sinks = self._takers(item, tag, vr)
@@ -135,6 +138,18 @@ class MacWalk:
             for target in takers:
                 target.fault = "it covers an element whose VR is unknown"
         return takers
+
+    def _plain(self, sinks: list[Target], tag: int, vr: bytes, value: bytes) -> None:
+        sent = header(tag, vr, len(value)) + value
+        due = padded_as_due(vr, value)
+        if due == value:
+            self._write(sinks, sent)
+            return
+        for target in sinks:
+            if target.restate is None:
+                target.update(sent)
+            else:
+                target.restate(sent, header(tag, vr, len(due)) + due)
 
     @staticmethod
     def _write(sinks: list[Target], data: bytes | memoryview) -> None:

@@ -170,14 +170,18 @@ class SignedItem:
         except (ValueError, OverflowError):
             raise SignatureFault("its time cannot be read") from None
 
-    def check(self, mac: bytes, certificate: x509.Certificate, moment: datetime) -> None:
-        """Check the signature value over a finished MAC, and that the certificate was valid then.
+    def check(self, macs: list[bytes], certificate: x509.Certificate, moment: datetime) -> None:
+        """Check the signature value over a finished MAC, any of ``macs``, and that the certificate was valid then.
 
         Raises:
             SignatureFault: it is not valid.
         """
         if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
             raise SignatureFault("its certificate was not valid when it was made")
+        if not any(self._signs(mac, certificate) for mac in macs):
+            raise SignatureFault("the signed elements are not what was signed")
+
+    def _signs(self, mac: bytes, certificate: x509.Certificate) -> bool:
         algorithm = _HASHES[self.text(MAC_ALGORITHM)]
         value = self.fields.get(SIGNATURE, b"")
         try:
@@ -186,16 +190,17 @@ class SignedItem:
                 value = value[: (key.key_size + 7) // 8]
                 if algorithm is not None:
                     key.verify(value, mac, PKCS1v15(), Prehashed(algorithm))
-                elif key.recover_data_from_signature(value, PKCS1v15(), None) != _RIPEMD160_INFO + mac:
-                    raise SignatureFault("the signed elements are not what was signed")
+                else:
+                    return key.recover_data_from_signature(value, PKCS1v15(), None) == _RIPEMD160_INFO + mac
             elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
                 key.verify(_der(value), mac, ec.ECDSA(Prehashed(algorithm)))
             else:
                 raise SignatureFault("neither RSA nor ECDSA")
         except InvalidSignature:
-            raise SignatureFault("the signed elements are not what was signed") from None
+            return False
         except (UnsupportedAlgorithm, ValueError):
             raise SignatureFault("its key or algorithm cannot be used") from None
+        return True
 
 
 def _der(value: bytes) -> bytes:

@@ -7,7 +7,7 @@ import array
 from functools import lru_cache
 from typing import Final
 
-from pydicom.datadict import DicomDictionary, RepeatersDictionary, private_dictionary_VR
+from pydicom.datadict import DicomDictionary, RepeatersDictionary
 
 SHORT: Final = 1
 """A 16-bit length follows the VR (PS3.5 Table 7.1-2)."""
@@ -15,6 +15,9 @@ LONG: Final = 2
 """Two reserved bytes and a 32-bit length follow the VR (PS3.5 Table 7.1-1)."""
 SEQUENCE: Final = 3
 """As `LONG`; the value is a sequence of items."""
+
+MAX_SHORT: Final = 0xFFFE
+"""The longest value that a 16-bit length can say."""
 
 BLANK: Final = b"  "
 """Two spaces where a VR should be, as some modalities write; read as DCMTK does, with a 16-bit length."""
@@ -79,31 +82,40 @@ _REPEATERS: Final = _repeaters()
 
 
 @lru_cache(maxsize=4096)
-def rare_vr(tag: int, creator: str | None) -> bytes:
+def rare_vr(tag: int) -> bytes:
     """The VR of a tag that `IMPLICIT_VR` does not list: group lengths, repeating groups, private elements.
 
-    Args:
-        tag: the data element's tag.
-        creator: the private creator that reserved its block, if it is private and has one.
+    A private element whose VR is not said has none here, whatever somebody's dictionary holds: a signature must not
+    depend on the edition of a list (PS3.5 6.2.2).
 
     Returns:
-        ``UN`` where nothing is known (PS3.5 6.2.2).
+        ``UN`` where nothing is known.
     """
     group, element = tag >> 16, tag & 0xFFFF
     if element == 0:
         return b"UL"
     if group & 1:
-        return _private_vr(tag, element, creator)
+        return b"LO" if 0x10 <= element <= 0xFF else b"UN"
     return next((vr for mask, pattern, vr in _REPEATERS if tag & mask == pattern), b"UN")
 
 
-def _private_vr(tag: int, element: int, creator: str | None) -> bytes:
-    if 0x10 <= element <= 0xFF:
-        return b"LO"
-    if creator is None:
-        return b"UN"
-    try:
-        vr = private_dictionary_VR(tag, creator)
-    except KeyError:
-        return b"UN"
-    return _settled(vr)
+TEXT: Final = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())
+"""VRs that are padded with a space (PS3.5 6.2)."""
+_WHITE_SPACE: Final = b" \t\n\v\f\r"
+
+
+def padded_as_due(vr: bytes, value: bytes) -> bytes:
+    """The value with no more padding than makes its length even (PS3.5 6.2), and a UID without white space.
+
+    Senders that pad to a fixed width are many. Their bytes are kept, but a MAC is calculated over what this returns,
+    because that is what verifiers have once they have read the value.
+    """
+    if vr in TEXT:
+        if not value.endswith(b"  "):
+            return value
+        value = value.rstrip(b" ")
+        return value + b" " if len(value) & 1 else value
+    if vr == b"UI":
+        value = value.translate(None, _WHITE_SPACE).rstrip(b"\0")
+        return value + b"\0" if len(value) & 1 else value
+    return value

@@ -190,19 +190,42 @@ class _Finder(MacWalk):
 
 
 class _Check:
-    """One signature between the two readings."""
+    """One signature between the two readings.
+
+    It is right if it is right over the values as they were sent, or over the values with their padding as due (PS3.5
+    6.2): dcmsign and this archive sign the latter, and only over-padded values tell the two apart.
+    """
 
     def __init__(self, item: SignedItem) -> None:
         self.item = item
         self.target: Target | None = None
         self._hash: _Hash | None = None
+        self._due: _Hash | None = None
+        """The MAC with the padding as due, from where it differs."""
         self._reason = ""
         try:
             self._hash = item.hash()
         except SignatureFault as fault:
             self._reason = str(fault)
         else:
-            self.target = Target(frozenset(item.tags).__contains__, self._hash.update)
+            self.target = Target(frozenset(item.tags).__contains__, self._update, self._restate)
+
+    def _update(self, data: bytes | memoryview) -> None:
+        for running in (self._hash, self._due):
+            if running is not None:
+                running.update(data)
+
+    def _restate(self, sent: bytes, due: bytes) -> None:
+        if self._hash is not None:
+            if self._due is None:
+                self._due = self._hash.copy()
+            self._hash.update(sent)
+            self._due.update(due)
+
+    def _macs(self) -> list[bytes]:
+        """The finished MACs, any of which may be the one that was signed."""
+        self._update(bytes(self.item.tail))
+        return [running.digest() for running in (self._due, self._hash) if running is not None]
 
     def report(self, trust: Trust) -> SignatureReport:
         """The verdict, once the second reading is done."""
@@ -214,10 +237,8 @@ class _Check:
             signer = certificate.subject.rfc4514_string()
             moment = item.moment()
             known = trust.of(certificate, moment)
-            if self._hash is not None and not reason:
-                mac = self._hash.copy()
-                mac.update(item.tail)
-                item.check(mac.digest(), certificate, moment)
+            if not reason:
+                item.check(self._macs(), certificate, moment)
         except SignatureFault as fault:
             reason = reason or str(fault)
         algorithm = item.text(MAC_ALGORITHM)
