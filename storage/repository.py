@@ -6,18 +6,28 @@ each have a module of their own. Knows nothing of users or the wire.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
+from storage.committer import RECORDABLE, Committer
 from storage.crypto.keyring import Keyring
+from storage.errors import StoreNotReady, StoreReadOnly
+from storage.health import Health
+from storage.index import state
 from storage.index.engine import IndexEngine
 from storage.index.reader import IndexReader
 from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StoredInstance, StoreReceipt
+from storage.integrity.ledger import Event, Ledger
 from storage.integrity.signature import Signer
 from storage.outgoing import OutgoingBytes
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
-from storage.recovery import RecoveryReport
+from storage.recovery import Recovery
 from storage.staging import Intake
+
+
+def now() -> datetime:
+    """The present, with its offset."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,7 @@ class Parts:
 
     blobs: BlobStore
     ledger: Path
+    """The ledger's folder, whose parent exists."""
     keyring: Keyring
     signer: Signer
     engine: IndexEngine
@@ -35,51 +46,142 @@ class Parts:
 class Repository:
     """The objects of one home. Make it with `start`, `close` it; safe to share among threads."""
 
-    reader: IndexReader
-    recovery: RecoveryReport
-    """What `start` found and put right; the caller audits it."""
+    def __init__(self, parts: Parts, ledger: Ledger, recovery: Recovery, clock: Callable[[], datetime]) -> None:
+        """Not to be called: `start` recovers first."""
+        self._parts = parts
+        self._ledger = ledger
+        self._recovery = recovery
+        self._clock = clock
+        self._health = Health()
+        self._rebuilding = False
+        self.reader = IndexReader(parts.engine)
+        self.recovery = recovery.run()
+        """What a crash had left, and was put right; the caller audits it."""
+        self._committer = Committer(
+            blobs=parts.blobs,
+            ledger=ledger,
+            journal=parts.journal,
+            engine=parts.engine,
+            health=self._health,
+            clock=clock,
+        )
 
     @classmethod
-    def start(cls, parts: Parts, *, clock: Callable[[], datetime] = ...) -> "Repository":
-        """Recover what a crash left (`storage.recovery`), and begin to take objects.
+    def start(cls, parts: Parts, *, clock: Callable[[], datetime] = now) -> "Repository":
+        """Put right what a crash left (`storage.recovery`), and begin to take objects. ``clock`` gives aware times.
 
         Raises:
-            LedgerDamaged: the ledger is not what was written, or behind the trail or the index.
-            IntegrityFault: a committed object that the index lacks is not what was written.
-            StorageError: anything else that stands in the way.
+            LedgerDamaged: the ledger is not what was written, or ends before the trail or the index say it does.
+            IntegrityFault, ObjectMissing, KeyUnavailable: an object that the index lacks is not what was stored.
+            StorageError, and whatever the journal raises: anything else that stands in the way.
         """
-        raise NotImplementedError
+        with parts.engine.reading() as connection:
+            reached = max(parts.journal.position(), state.position(connection))
+        ledger = Ledger(parts.ledger, parts.keyring.ledger_key, reached)
+        try:
+            recovery = Recovery(parts.blobs, parts.keyring, parts.engine, ledger, parts.journal)
+            return cls(parts, ledger, recovery, clock)
+        except BaseException:
+            ledger.close()
+            raise
 
     @property
     def read_only(self) -> str | None:
         """Why nothing is stored any more; None while the store is healthy."""
-        raise NotImplementedError
+        return self._health.reason
 
     def begin(self, declared: DeclaredInstance) -> Intake:
-        """Open an intake. Raises `StoreReadOnly`, `OutOfSpace`, `UnsupportedTransferSyntax`."""
-        raise NotImplementedError
+        """Open an intake.
+
+        Raises:
+            UnsupportedTransferSyntax: its syntax encodes no data set that is stored.
+            StoreReadOnly, OutOfSpace, StoreNotReady: nothing is stored at present.
+        """
+        self._check_writable()
+        return Intake(declared, self._parts.blobs, self._parts.keyring, self._health)
 
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
-        """Sign, write the trailer, and sync the object's file. Raises `StoreReadOnly`, `OutOfSpace`; staging is removed."""
-        raise NotImplementedError
+        """Sign, write the trailer with the provenance (JSON values), and sync the object.
+
+        Raises:
+            StoreReadOnly, OutOfSpace: the disk failed; what was staged is removed.
+        """
+        return self._intake(received).seal(received, self._parts.signer, provenance, self._clock())
 
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
-        """Make it visible, durable, recorded and findable, in that order, before returning.
+        """Make an object visible, durable, recorded and findable, in that order, before returning.
+
+        What was staged is removed in any case; from the ledger append on, that is a second name of the object only.
 
         Raises:
             InstanceConflict: another object is kept under this SOP Instance UID.
-            StoreReadOnly: a step failed; after the ledger append the object is kept all the same.
+            StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step failed. After the ledger append, which is the
+                commit point, the object is kept all the same, and the store is read-only.
         """
-        raise NotImplementedError
+        try:
+            self._check_writable()
+            return self._committer.commit(sealed, dict(provenance))
+        finally:
+            self._intake(sealed.received).discard()
 
-    def record(self, event: str, facts: dict[str, object], provenance: dict[str, object]) -> LedgerEntry:
-        """Commit an event that is no object: ``labelled`` and ``unlabelled`` (facts: study_uid, label), ``authority``."""
-        raise NotImplementedError
+    def record(self, event: str, facts: Mapping[str, object], provenance: Mapping[str, object]) -> LedgerEntry:
+        """Commit an event that is no object, facts and provenance being JSON values.
+
+        ``labelled`` and ``unlabelled`` (facts ``study_uid`` and ``label``) are effective on return; of ``authority``
+        the record is all there is.
+
+        Raises:
+            ObjectMissing: nothing of that study is kept.
+            StoreReadOnly, IndexFault, StoreNotReady: a step failed, or nothing is committed at present.
+        """
+        if event not in RECORDABLE:
+            raise ValueError(f"{event!r} is not an event to be recorded")
+        self._check_writable()
+        return self._committer.record(Event(event, dict(facts), dict(provenance)))
 
     def open(self, stored: StoredInstance) -> OutgoingBytes:
-        """Verify every byte of an object, and give it out with our signature in its place."""
-        raise NotImplementedError
+        """Verify every byte of an object, and give it out with our signature in place; the caller closes it.
+
+        Raises:
+            ObjectMissing: its bytes are not there.
+            IntegrityFault: they are not what was stored.
+            KeyUnavailable: the key that wrapped its key is not in the keyring.
+        """
+        return OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
+
+    def rebuild(self) -> int:
+        """Make the index anew from ledger and objects; how many events that took. Nothing else goes on meanwhile.
+
+        Raises:
+            StoreNotReady: a rebuild is going on.
+            LedgerDamaged, IntegrityFault, ObjectMissing, KeyUnavailable: what it is made from is not what was stored;
+                queries stay refused until a rebuild succeeds.
+        """
+        self._check_writable()
+        counted: list[int] = []
+        self._rebuilding = True
+        try:
+            self._committer.pause(lambda: counted.append(self._recovery.rebuild()))
+        except BaseException:
+            # Conflicts cannot be seen in an index that is not complete.
+            self._health.fail("a rebuild of the index failed")
+            raise
+        finally:
+            self._rebuilding = False
+        return counted[0]
 
     def close(self) -> None:
-        """Finish what is under way and stop. The engine and the journal are the caller's to close. Idempotent."""
-        raise NotImplementedError
+        """Finish what is being committed, and stop. Engine and journal are the caller's to close. Idempotent."""
+        self._committer.close()
+        self._ledger.close()
+
+    def _check_writable(self) -> None:
+        self._health.check()
+        if self._rebuilding:
+            raise StoreNotReady("the index is being rebuilt")
+
+    @staticmethod
+    def _intake(received: ReceivedInstance) -> Intake:
+        if not isinstance(received.staged, Intake):
+            raise StoreReadOnly("the object was not staged here")
+        return received.staged

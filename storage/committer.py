@@ -1,0 +1,312 @@
+"""The one thread that commits: what is sealed becomes visible, recorded and findable, a batch at a time (DESIGN 5).
+
+1. decide: conflicts with what is kept, and within the batch; every reason to refuse comes before step 3;
+2. objects get their published names, synced;
+3. the ledger's records, synced: THE COMMIT POINT;
+4. the journal (the audit trail) is told, synced;
+5. the index, in one transaction with its ledger position;
+6. answers.
+
+A failure in 1 or 2 leaves nothing. From 3 on it leaves the object where it is, refuses its sender all the same, and
+makes the store read-only: start-up finishes what was begun (`storage.recovery`).
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from storage.errors import InstanceConflict, ObjectMissing, StorageError, StoreReadOnly
+from storage.health import Health
+from storage.identifiers import ObjectId, Uid
+from storage.index.committed import AUTHORITY, LABELLED, STORED, UNLABELLED, apply_committed
+from storage.index.engine import IndexEngine
+from storage.index.reader import IndexReader
+from storage.index.writer import IndexEntry
+from storage.instance import SealedInstance, StoreOutcome, StoreReceipt
+from storage.integrity.ledger import MAX_BATCH, Event, Ledger
+from storage.ports import BlobStore, CommitJournal, LedgerEntry
+from storage.staging import commitment
+
+RECORDABLE: Final = frozenset({LABELLED, UNLABELLED, AUTHORITY})
+"""Events that are no object, and that `Committer.record` takes."""
+
+_Answer = TypeVar("_Answer")
+_Committable: TypeAlias = "_Store | _Record"
+
+
+class _Work(Generic[_Answer]):
+    """Something that waits for the committer, and the thread that waits for its answer."""
+
+    __slots__ = ("_answer", "_done", "_failure")
+
+    def __init__(self) -> None:
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._answer: tuple[_Answer] | None = None
+        self._failure: Exception = StoreReadOnly("the committer ended without an answer")
+
+    @property
+    def pending(self) -> bool:
+        return self._done.locked()
+
+    def answer(self, answer: _Answer) -> None:
+        self._answer = (answer,)
+        self._done.release()
+
+    def fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._done.release()
+
+    def wait(self) -> _Answer:
+        self._done.acquire()
+        if self._answer is None:
+            raise self._failure
+        return self._answer[0]
+
+
+class _Store(_Work[StoreReceipt]):
+    """A sealed object."""
+
+    __slots__ = ("event", "sealed", "signatures", "twins")
+
+    def __init__(self, sealed: SealedInstance, provenance: dict[str, object]) -> None:
+        super().__init__()
+        self.sealed = sealed
+        self.signatures = frozenset({*sealed.trailer.foreign_signatures, sealed.trailer.signature_value_digest})
+        self.event = Event(STORED, _facts(sealed), provenance)
+        self.twins: list[_Store] = []
+        """The same object once more in the same batch."""
+
+    @property
+    def uid(self) -> Uid:
+        return self.sealed.received.key.sop_instance_uid
+
+    def is_same(self, canonical_digest: bytes, signatures: frozenset[bytes]) -> bool:
+        """Whether this is that object, and brings no signature that it lacks (DESIGN 5, rule 2)."""
+        trailer = self.sealed.trailer
+        return trailer.canonical_digest == canonical_digest and signatures.issuperset(trailer.foreign_signatures)
+
+    def receipt(
+        self, outcome: StoreOutcome, object_id: ObjectId, sequence: int, differs: tuple[str, ...]
+    ) -> StoreReceipt:
+        return StoreReceipt(outcome, self.sealed.received.key, object_id, sequence, differs)
+
+
+class _Record(_Work[LedgerEntry]):
+    """An event that is no object."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self.event = event
+
+
+class _Pause(_Work[None]):
+    """Something that is done while nothing is committed."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        super().__init__()
+        self.action = action
+
+
+class Committer:
+    """Commits in a thread of its own; `commit` and `record` wait for it. `close` ends it."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        ledger: Ledger,
+        journal: CommitJournal,
+        engine: IndexEngine,
+        health: Health,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._blobs = blobs
+        self._ledger = ledger
+        self._journal = journal
+        self._engine = engine
+        self._reader = IndexReader(engine)
+        self._health = health
+        self._clock = clock
+        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
+        self._next: _Work[Any] | None = None
+        """Taken from the queue, and not for the batch that was being made."""
+        self._entry = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._thread.start()
+
+    def commit(self, sealed: SealedInstance, provenance: dict[str, object]) -> StoreReceipt:
+        """Commit an object.
+
+        Raises:
+            InstanceConflict: another object is kept under its SOP Instance UID.
+            StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step failed.
+        """
+        return self._wait(_Store(sealed, provenance))
+
+    def record(self, event: Event) -> LedgerEntry:
+        """Commit another event.
+
+        Raises:
+            ObjectMissing: a label for a study of which nothing is kept.
+            StoreReadOnly, IndexFault: a step failed.
+        """
+        return self._wait(_Record(event))
+
+    def pause(self, action: Callable[[], None]) -> None:
+        """Do something in the committer's thread while nothing is committed. Raises what it raises."""
+        self._wait(_Pause(action))
+
+    def close(self) -> None:
+        """Commit what is waiting, and end; idempotent."""
+        with self._entry:
+            closed, self._closed = self._closed, True
+            if not closed:
+                self._queue.put(None)
+        self._thread.join()
+
+    def _wait(self, work: _Work[_Answer]) -> _Answer:
+        with self._entry:
+            if self._closed:
+                raise StoreReadOnly("the store is closed")
+            self._queue.put(work)
+        return work.wait()
+
+    def _run(self) -> None:
+        while (first := self._next or self._queue.get()) is not None:
+            self._next = None
+            batch = [first] if isinstance(first, _Pause) else self._batch(first)
+            try:
+                self._run_batch(batch)
+            except StorageError as error:
+                failure: StorageError = error
+            except Exception as error:  # noqa: BLE001  (a thread that died would leave every sender waiting)
+                self._health.fail(f"the committer failed: {type(error).__name__}: {error}")
+                failure = StoreReadOnly("the commit failed")
+                failure.__cause__ = error
+            else:
+                continue
+            for work in batch:
+                if work.pending:
+                    work.fail(failure)
+
+    def _batch(self, first: _Work[Any]) -> list[_Work[Any]]:
+        """What waits now, in order. A pause, and the end, are left for later."""
+        batch = [first]
+        try:
+            while len(batch) < MAX_BATCH:
+                work = self._queue.get_nowait()
+                if work is None or isinstance(work, _Pause):
+                    self._next = work
+                    if work is None:
+                        self._queue.put(None)
+                    break
+                batch.append(work)
+        except Empty:
+            pass
+        return batch
+
+    def _run_batch(self, batch: Sequence[_Work[Any]]) -> None:
+        """Answer everything in the batch, or raise the error that is the answer of what is left."""
+        for work in batch:
+            if isinstance(work, _Pause):
+                work.action()
+                work.answer(None)
+        works = self._decided([work for work in batch if isinstance(work, _Store | _Record)])
+        if not works:
+            return
+        self._publish([work.sealed for work in works if isinstance(work, _Store)])
+        try:
+            entries = self._ledger.append([work.event for work in works], self._clock().isoformat())
+            self._journal.committed(entries)
+            objects = [
+                IndexEntry.of(work.sealed, entry.sequence) if isinstance(work, _Store) else None
+                for work, entry in zip(works, entries, strict=True)
+            ]
+            differs = apply_committed(self._engine, list(zip(entries, objects, strict=True)))
+        except Exception as error:
+            # The object may be committed: it stays, and start-up finds out (DESIGN 5).
+            self._health.fail(f"a step of the commit failed: {type(error).__name__}: {error}")
+            raise StoreReadOnly("the commit did not come to its end") from error
+        for work, entry, differing in zip(works, entries, differs, strict=True):
+            _answer(work, entry, differing)
+
+    def _decided(self, works: Sequence[_Committable]) -> list[_Committable]:
+        """Step 1: answer what needs no commit or is refused; the rest is to be committed."""
+        self._health.check()
+        stores = {work.uid for work in works if isinstance(work, _Store)}
+        kept = self._reader.lookup(stores) if stores else {}
+        first: dict[Uid, _Store] = {}
+        decided: list[_Committable] = []
+        for work in works:
+            if isinstance(work, _Record):
+                studies = {store.sealed.received.key.study_uid for store in first.values()}
+                if self._is_possible(work.event, studies):
+                    decided.append(work)
+                else:
+                    work.fail(ObjectMissing("nothing of that study is kept"))
+            elif (old := kept.get(work.uid)) is not None:
+                if work.is_same(old.canonical_digest, old.signatures):
+                    receipt = work.receipt(StoreOutcome.ALREADY_KEPT, old.stored.object_id, old.ledger_sequence, ())
+                    work.answer(receipt)
+                else:
+                    work.fail(InstanceConflict("another object is kept under this SOP Instance UID"))
+            elif (twin := first.get(work.uid)) is not None:
+                if work.is_same(twin.sealed.trailer.canonical_digest, twin.signatures):
+                    twin.twins.append(work)
+                else:
+                    work.fail(InstanceConflict("another object is being kept under this SOP Instance UID"))
+            else:
+                first[work.uid] = work
+                decided.append(work)
+        return decided
+
+    def _is_possible(self, event: Event, studies: set[Uid]) -> bool:
+        """Whether a label has a study, kept or in the batch before it."""
+        if event.event == AUTHORITY:
+            return True
+        study_uid = str(event.facts["study_uid"])
+        return study_uid in studies or self._reader.study_facts(study_uid) is not None
+
+    def _publish(self, batch: Sequence[SealedInstance]) -> None:
+        """Step 2."""
+        if not batch:
+            return
+        try:
+            self._blobs.publish([(sealed.received.address, sealed.staged) for sealed in batch])
+        except StoreReadOnly as error:
+            self._health.fail(str(error))
+            raise
+
+
+def _answer(work: _Committable, entry: LedgerEntry, differs: tuple[str, ...]) -> None:
+    if isinstance(work, _Record):
+        work.answer(entry)
+        return
+    object_id = work.sealed.received.object_id
+    work.answer(work.receipt(StoreOutcome.STORED, object_id, entry.sequence, differs))
+    for twin in work.twins:
+        twin.answer(twin.receipt(StoreOutcome.ALREADY_KEPT, object_id, entry.sequence, ()))
+
+
+def _facts(sealed: SealedInstance) -> dict[str, object]:
+    """What the ledger says of an object: which it is and where it lies, and of its content a salted commitment."""
+    received = sealed.received
+    return {
+        "study_uid": received.key.study_uid,
+        "series_uid": received.key.series_uid,
+        "sop_instance_uid": received.key.sop_instance_uid,
+        "sop_class_uid": received.key.sop_class_uid,
+        "transfer_syntax": received.declared.transfer_syntax,
+        "object_id": received.object_id,
+        "address": received.address.hex(),
+        "size": received.size,
+        "commitment": commitment(sealed.trailer),
+    }
