@@ -96,9 +96,11 @@ class Association:
         self._framer = Framer(limits)
         self._protocol = Protocol()
         self._commands = CommandBuffer(limits.command_bytes)
+        self._command_context: int | None = None
         self._contexts: Mapping[int, AcceptedContext] = MappingProxyType({})
         self._session: AssociationSession | None = None
         self._fragment_bytes = 0
+        self._abort_action: Action | None = None
         self._cancelled: set[int] = set()
         self._data: IncomingMessageData | None = None
 
@@ -108,6 +110,11 @@ class Association:
         if self._session is None:
             raise RuntimeError("the association is not established")
         return self._session
+
+    @property
+    def limits(self) -> Limits:
+        """Every bound."""
+        return self._limits
 
     @property
     def contexts(self) -> Mapping[int, AcceptedContext]:
@@ -155,6 +162,7 @@ class Association:
         self._contexts = _accepted(request.contexts, admitted)
         self._fragment_bytes = min(request.max_pdu or self._limits.pdu_bytes, self._limits.pdu_bytes) - 6
         self._protocol.step(Event.ACCEPT)
+        self._framer.widen()
         self._transport.send(encode_accept(request, admitted.answer, self._limits.pdu_bytes))
         return True
 
@@ -167,7 +175,7 @@ class Association:
 
     def _serve(self) -> None:
         while True:
-            received = self._next_command(self._draining)
+            received = None if self._draining() else self._next_command(self._draining)
             if received is None:
                 self._abort(Event.ABORT, _BY_USER, 0)
                 return
@@ -187,7 +195,7 @@ class Association:
     def _next_command(self, interrupted: Callable[[], bool] | None = None) -> tuple[AcceptedContext, CommandSet] | None:
         deadline = time.monotonic() + self._limits.idle_seconds
         while True:
-            unit = self._unit(deadline, interrupted if not self._commands else None)
+            unit = self._unit(deadline, interrupted if self._command_context is None else None)
             if unit is None:
                 return None
             self._expect(unit)
@@ -198,8 +206,12 @@ class Association:
             context = self._contexts.get(unit.context_id)
             if context is None:
                 raise ProtocolViolation("a presentation context that was not accepted", abort_reason=6)
+            if self._command_context not in (None, unit.context_id):
+                raise ProtocolViolation("one command in two presentation contexts", abort_reason=UNEXPECTED_PDU)
+            self._command_context = unit.context_id
             self._commands.add(unit.data)
             if unit.ends_message_part:
+                self._command_context = None
                 return context, self._commands.take()
 
     def next_data_fragment(self, context_id: int) -> DataFragment:
@@ -264,6 +276,7 @@ class Association:
         if action in (Action.CLOSE, Action.INDICATE_ABORT):
             raise PeerGone("the peer aborted the association")
         if action in (Action.ABORT_BY_USER, Action.ABORT_BY_PROVIDER):
+            self._abort_action = action
             raise ProtocolViolation("a PDU that its state does not expect", abort_reason=UNEXPECTED_PDU)
 
     # -- endings ----------------------------------------------------------------------------------------------------
@@ -272,11 +285,14 @@ class Association:
         if self._session is None:
             self._violated(self._peer, str(error))
         _log.warning("protocol violation", peer=self._peer.address, reason=str(error))
-        if self._protocol.state is State.AWAITING_CLOSE:
-            # The table has taken the step already: an unexpected PDU rather than an invalid one.
+        if self._protocol.state is State.IDLE:
+            return
+        # Where the table has taken its step already, the PDU was an unexpected one rather than invalid.
+        action = self._abort_action or self._protocol.step(Event.INVALID_PDU)
+        if action is Action.ABORT_BY_USER:
+            self._last_word(encode_abort(_BY_USER, 0))
+        elif action is Action.ABORT_BY_PROVIDER:
             self._last_word(encode_abort(_BY_PROVIDER, error.abort_reason))
-        else:
-            self._abort(Event.INVALID_PDU, _BY_PROVIDER, error.abort_reason)
 
     def _too_slow(self, error: PeerTooSlow) -> None:
         if self._session is None:
@@ -308,7 +324,7 @@ class IncomingMessageData:
     def __init__(self, association: Association, context_id: int) -> None:
         self._association = association
         self._context_id = context_id
-        self._left: int | None = None
+        self._left = association.limits.data_set_bytes
         self._ended = False
 
     def limit(self, data_set_bytes: int) -> None:
@@ -320,10 +336,9 @@ class IncomingMessageData:
         while not self._ended:
             fragment = self._association.next_data_fragment(self._context_id)
             self._ended = fragment.ends_message_part
-            if self._left is not None:
-                self._left -= len(fragment.data)
-                if self._left < 0:
-                    raise LimitExceeded("a data set exceeds its bound", abort_reason=6)
+            self._left -= len(fragment.data)
+            if self._left < 0:
+                raise LimitExceeded("a data set exceeds its bound", abort_reason=6)
             yield fragment.data
 
     def drain(self) -> None:

@@ -19,6 +19,8 @@ class Place:
 
     connection: socket.socket
     source: str
+    evicted: bool = False
+    """It was closed to make room for another."""
 
 
 class Budget:
@@ -55,7 +57,7 @@ class Budget:
             return True
 
     def leave(self, place: Place) -> None:
-        """The connection is done with."""
+        """The connection is done with. Called before it is closed, so that nobody shuts a descriptor used anew."""
         with self._changed:
             self._half_open.pop(place, None)
             self._established.pop(place, None)
@@ -69,18 +71,21 @@ class Budget:
     def hang_up(self, *, established: bool) -> None:
         """End every half-open connection, and with ``established`` the associations too."""
         with self._changed:
-            places = [*self._half_open, *(self._established if established else ())]
-        for place in places:
-            _shut(place.connection)
+            for place in (*self._half_open, *(self._established if established else ())):
+                _shut(place.connection)
 
     def _evict(self) -> None:
         most, _ = Counter(place.source for place in self._half_open).most_common(1)[0]
         oldest = next(place for place in self._half_open if place.source == most)
         del self._half_open[oldest]
+        oldest.evicted = True
         _shut(oldest.connection)
 
 
 def _shut(connection: socket.socket) -> None:
-    """Wake whoever waits on the connection; its thread closes it."""
+    """Wake whoever waits on the connection; its thread closes it, once it has left its place.
+
+    The method of the plain socket, since that of `ssl.SSLSocket` takes the TLS state from under the other thread.
+    """
     with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -128,6 +128,11 @@ class DicomServer:
                 self._stopping.wait(0.1)
                 continue
             place = self._budget.enter(connection, address[0])
+            if self._stopping.is_set():
+                # Accepted after everybody was hung up on.
+                self._budget.leave(place)
+                connection.close()
+                return
             thread = threading.Thread(
                 target=self._serve, args=(endpoint, connection, address, place), name=f"peer-{address[0]}", daemon=True
             )
@@ -140,41 +145,35 @@ class DicomServer:
     def _serve(self, endpoint: Endpoint, connection: socket.socket, address: tuple[str, int], place: Place) -> None:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            secured = self._handshake(endpoint, connection, address)
-            if secured is None:
-                return
-            with contextlib.closing(secured):
-                place.connection = secured
-                self._associate(endpoint, secured, address, place)
+            if endpoint.tls is not None:
+                # One deadline for the whole of do_handshake, however slowly its bytes drip.
+                connection.settimeout(self._limits.handshake_seconds)
+                connection = endpoint.tls().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                place.connection = connection
+            if not isinstance(connection, ssl.SSLSocket) or self._handshake(connection, address, place):
+                self._associate(endpoint, connection, address, place)
         except OSError as error:
             _log.debug("connection failed", peer=address[0], error=str(error))
         finally:
-            connection.close()
             self._budget.leave(place)
+            connection.close()
+        if place.evicted:
+            self._refused(address[0], f"evicted: half_open_connections ({self._limits.half_open_connections}) reached")
 
-    def _handshake(
-        self, endpoint: Endpoint, connection: socket.socket, address: tuple[str, int]
-    ) -> socket.socket | None:
-        if endpoint.tls is None:
-            return connection
-        # One deadline for the whole of do_handshake, however slowly its bytes drip.
-        connection.settimeout(self._limits.handshake_seconds)
-        secured = endpoint.tls().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    def _handshake(self, connection: ssl.SSLSocket, address: tuple[str, int], place: Place) -> bool:
+        reason = ""
         try:
-            secured.do_handshake()
+            connection.do_handshake()
         except (ssl.SSLEOFError, ConnectionError):
             # Gone before it showed anything: a port probe, not an attempt.
-            secured.close()
-            return None
+            return False
         except ssl.SSLError as error:
-            self._refused(address[0], f"TLS: {getattr(error, 'verify_message', '') or error.reason or 'failed'}")
-            secured.close()
-            return None
+            reason = f"TLS: {getattr(error, 'verify_message', '') or error.reason or 'failed'}"
         except TimeoutError:
-            self._refused(address[0], f"TLS: no handshake within handshake_seconds ({self._limits.handshake_seconds})")
-            secured.close()
-            return None
-        return secured
+            reason = f"TLS: no handshake within handshake_seconds ({self._limits.handshake_seconds})"
+        if reason and not place.evicted:
+            self._refused(address[0], reason)
+        return not reason
 
     def _associate(self, endpoint: Endpoint, connection: socket.socket, address: tuple[str, int], place: Place) -> None:
         certificate = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
@@ -187,7 +186,7 @@ class DicomServer:
             self._dispatcher,
             established=lambda: self._budget.establish(place),
             draining=self._stopping.is_set,
-            violated=lambda who, reason: self._refused(who.address, reason),
+            violated=lambda who, reason: None if place.evicted else self._refused(who.address, reason),
         ).run()
 
     def _refused(self, address: str, reason: str) -> None:

@@ -17,6 +17,8 @@ from archive.upper_layer.limits import Limits
 
 _SLICE_SECONDS: Final = 1.0
 """How long one read waits before it looks whether the server is draining."""
+_LEAST_SECONDS: Final = 0.001
+"""A socket timeout of zero would mean not to wait at all."""
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -68,9 +70,15 @@ class Transport:
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it. Raises `PeerGone`, `PeerTooSlow`."""
-        self._settimeout(self._limits.send_seconds)
+        view = memoryview(data)
+        left = self._limits.send_seconds
+        deadline = time.monotonic() + left
         try:
-            self._socket.sendall(data)
+            while view:
+                self._settimeout(left)
+                view = view[self._socket.send(view) :]
+                # What goes in parts, one TLS record after another, has one deadline all the same.
+                left = max(deadline - time.monotonic(), _LEAST_SECONDS)
         except TimeoutError:
             limit = self._limits.send_seconds
             raise PeerTooSlow(f"the peer did not take what was sent within send_seconds ({limit})") from None
@@ -103,10 +111,10 @@ class Transport:
         left = deadline - time.monotonic()
         if left <= 0:
             raise PeerTooSlow("a deadline passed while the peer was silent or slow")
-        self._settimeout(min(left, _SLICE_SECONDS))
-        if _QUICKACK is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         try:
+            self._settimeout(min(left, _SLICE_SECONDS))
+            if _QUICKACK is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             count = self._socket.recv_into(space)
         except TimeoutError:
             return None

@@ -17,6 +17,9 @@ _ASSOCIATE_RQ, _ASSOCIATE_AC, _ASSOCIATE_RJ, _P_DATA, _RELEASE_RQ, _RELEASE_RP, 
 _FIXED_LENGTH: Final = 4
 """Of A-ASSOCIATE-RJ, A-RELEASE-RQ, A-RELEASE-RP and A-ABORT, without the header."""
 BUFFER_BYTES: Final = 262_144
+_FIRST_BUFFER_BYTES: Final = 4_096
+_ROOM_BYTES: Final = 16_384
+"""One TLS record: with less room than this at its end, the buffer is moved up."""
 UNRECOGNIZED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 1, 2, 6
 """Reasons of an A-ABORT by the service provider (PS3.8 Table 9-26)."""
 
@@ -68,9 +71,12 @@ Unit: TypeAlias = AssociateRequestPdu | DataFragment | ReleaseRequestPdu | Relea
 
 
 class Framer:
-    """Cuts what a peer sends into units. The caller reads into `space`, says `received`, and takes units until None."""
+    """Cuts what a peer sends into units. The caller reads into `space`, says `received`, and takes units until None.
 
-    def __init__(self, limits: Limits, *, buffer_bytes: int = BUFFER_BYTES) -> None:
+    The buffer is small until `widen`: a peer that was not let in costs next to nothing.
+    """
+
+    def __init__(self, limits: Limits, *, buffer_bytes: int = _FIRST_BUFFER_BYTES) -> None:
         self._limits = limits
         self._view = memoryview(bytearray(buffer_bytes))
         self._start = self._end = 0
@@ -91,6 +97,13 @@ class Framer:
         """Whether the PDU that the last fragment belongs to goes on."""
         return self._pdu_type != 0
 
+    def widen(self, buffer_bytes: int = BUFFER_BYTES) -> None:
+        """Take the full-sized buffer, since data sets may come; what the small one holds is kept."""
+        held = self._view[self._start : self._end]
+        self._view = memoryview(bytearray(buffer_bytes))
+        self._view[: len(held)] = held
+        self._start, self._end = 0, len(held)
+
     def discard(self) -> memoryview:
         """Forget everything; the whole buffer, for reading what nobody looks at."""
         self._start = self._end = 0
@@ -101,13 +114,14 @@ class Framer:
         """How many more bytes would complete the present fragment; at least 1, at most what fits."""
         buffered = self._end - self._start
         wanted = self._value_left - buffered if self._in_value else 1
-        return max(1, min(wanted, len(self._view) - self._end))
+        room = len(self._view) - (self._end if buffered else 0)
+        return max(1, min(wanted, room))
 
     def space(self) -> memoryview:
         """Where the next bytes go."""
         if self._start == self._end:
             self._start = self._end = 0
-        elif self._end > len(self._view) - 16_384:
+        elif self._end > len(self._view) - _ROOM_BYTES:
             left = self._end - self._start
             self._view[:left] = bytes(self._view[self._start : self._end])
             self._start, self._end = 0, left

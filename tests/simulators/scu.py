@@ -248,7 +248,6 @@ class Requestor:
         primitive = A_ASSOCIATE()
         primitive.application_context_name = "1.2.840.10008.3.1.1.1"
         primitive.calling_ae_title, primitive.called_ae_title = self.calling, self.called
-        primitive.calling_presentation_address = primitive.called_presentation_address = ("127.0.0.1", 1)
         length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
         length.maximum_length_received = self.max_pdu
         implementation.implementation_class_uid = "2.25.1"
