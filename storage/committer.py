@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from storage.errors import InstanceConflict, ObjectMissing, StorageError, StoreReadOnly
 from storage.health import Health
 from storage.identifiers import ObjectId, Uid
-from storage.index.committed import AUTHORITY, LABELLED, STORED, UNLABELLED, apply_committed
+from storage.index.committed import AUTHORITY, LABELLED, STORED, UNLABELLED, apply_committed, kept_content
 from storage.index.engine import IndexEngine
 from storage.index.reader import IndexReader
 from storage.index.writer import IndexEntry
@@ -242,7 +242,7 @@ class Committer:
         """Step 1: answer what needs no commit or is refused; the rest is to be committed."""
         self._health.check()
         stores = {work.uid for work in works if isinstance(work, _Store)}
-        kept = self._reader.lookup(stores) if stores else {}
+        kept = kept_content(self._engine, stores) if stores else {}
         first: dict[Uid, _Store] = {}
         decided: list[_Committable] = []
         for work in works:
@@ -254,7 +254,7 @@ class Committer:
                     work.fail(ObjectMissing("nothing of that study is kept"))
             elif (old := kept.get(work.uid)) is not None:
                 if work.is_same(old.canonical_digest, old.signatures):
-                    receipt = work.receipt(StoreOutcome.ALREADY_KEPT, old.stored.object_id, old.ledger_sequence, ())
+                    receipt = work.receipt(StoreOutcome.ALREADY_KEPT, old.object_id, old.ledger_sequence, ())
                     work.answer(receipt)
                 else:
                     work.fail(InstanceConflict("another object is kept under this SOP Instance UID"))

@@ -21,9 +21,8 @@ from storage.errors import IntegrityFault, StorageError
 from storage.identifiers import ObjectId
 from storage.index import state
 from storage.index.columns import WANTED, rows_of
-from storage.index.committed import STORED, Committed, apply_committed, check_known
+from storage.index.committed import STORED, Committed, apply_committed, check_known, kept_content
 from storage.index.engine import IndexEngine
-from storage.index.reader import IndexReader
 from storage.index.writer import IndexEntry
 from storage.instance import Inspection
 from storage.integrity.inspection import DataSetInspector
@@ -146,8 +145,8 @@ class Recovery:
             finally:
                 reader.close()
             instance = blob.envelope.declared.sop_instance_uid
-            kept = IndexReader(self._engine).lookup([instance]).get(instance)
-            if kept is not None and kept.stored.object_id == object_id:
+            kept = kept_content(self._engine, [instance]).get(instance)
+            if kept is not None and kept.object_id == object_id:
                 committed += 1
             else:
                 self._unpublish(object_id, blob.trailer.received_digest)

@@ -3,13 +3,18 @@
 The same for the committer, for start-up and for a rebuild, so that the index is the same whoever wrote it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from sqlalchemy import bindparam, select
+
 from storage.errors import LedgerDamaged
+from storage.identifiers import ObjectId
 from storage.index import state
 from storage.index.engine import IndexEngine
+from storage.index.schema import INSTANCE
 from storage.index.writer import IndexEntry, apply, label
 from storage.ports import LedgerEntry
 
@@ -21,6 +26,44 @@ KNOWN_EVENTS: Final = frozenset({STORED, LABELLED, UNLABELLED, AUTHORITY})
 
 Committed = tuple[LedgerEntry, IndexEntry | None]
 """An event and, if it stored an object, what the index is to know of it."""
+
+DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class KeptContent:
+    """What decides whether another object under the same SOP Instance UID is the same object."""
+
+    object_id: ObjectId
+    canonical_digest: bytes
+    signatures: frozenset[bytes]
+    """SHA-256 of every top-level signature value of the object as it goes out: foreign ones and the archive's own."""
+    ledger_sequence: int
+
+
+# Made once: making a statement costs more than executing it.
+_KEPT: Final = select(
+    INSTANCE.c.sop_instance_uid,
+    INSTANCE.c.object_id,
+    INSTANCE.c.canonical_digest,
+    INSTANCE.c.signatures,
+    INSTANCE.c.ledger_sequence,
+).where(INSTANCE.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+
+
+def kept_content(engine: IndexEngine, sop_instance_uids: Iterable[str]) -> Mapping[str, KeptContent]:
+    """The objects kept under these UIDs, by UID; unknown ones are left out. Raises `IndexFault`."""
+    with engine.reading() as connection:
+        rows = connection.execute(_KEPT, {"uids": list(sop_instance_uids)}).all()
+    return {
+        uid: KeptContent(
+            ObjectId(object_id),
+            digest,
+            frozenset(signatures[at : at + DIGEST_BYTES] for at in range(0, len(signatures), DIGEST_BYTES)),
+            sequence,
+        )
+        for uid, object_id, digest, signatures, sequence in rows
+    }
 
 
 def apply_committed(engine: IndexEngine, batch: Sequence[Committed]) -> list[tuple[str, ...]]:
