@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from archive.audit.events import Actor, Alert
+from archive.audit.events import Alert
 from archive.bootstrap import Archive
 from archive.control.operator import Operator
 from archive.control.protocol import Json, Request
@@ -102,11 +102,6 @@ class Call:
     operator: Operator
     arguments: Arguments
 
-    @property
-    def actor(self) -> Actor:
-        """The operator, for the audit."""
-        return Actor(os_user=self.operator.name)
-
     def change(
         self, facts: Mapping[str, object], description: str, alert: Alert, take_effect: Callable[[], Result]
     ) -> Result:
@@ -126,7 +121,7 @@ class Call:
 
     def tell(self, event: str, facts: Mapping[str, object], description: str, alert: Alert) -> None:
         """Append an event to the ledger, and through it to the audit trail, with the operator as its actor."""
-        self.archive.tell(event, facts, self.actor, description, alert)
+        self.archive.tell(event, facts, self.operator.actor, description, alert)
 
 
 Operation = Callable[[Call], Json]

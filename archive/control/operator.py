@@ -4,6 +4,8 @@ import os
 import pwd
 from dataclasses import dataclass
 
+from archive.audit.events import Actor
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
@@ -19,6 +21,11 @@ class Operator:
             return cls(uid, pwd.getpwuid(uid).pw_name)
         except KeyError:
             return cls(uid, f"uid {uid}")
+
+    @property
+    def actor(self) -> Actor:
+        """The operator, for the audit."""
+        return Actor(os_user=self.name)
 
     @classmethod
     def this(cls) -> "Operator":

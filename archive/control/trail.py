@@ -9,5 +9,5 @@ from archive.control.protocol import Json
 def audit_used(call: Call) -> Json:
     """Say in the trail that somebody reads it, before they do (PS3.15 A.5.3.2)."""
     call.arguments.finish()
-    call.archive.audit.record(AuditLogUsed(call.actor))
+    call.archive.audit.record(AuditLogUsed(call.operator.actor))
     return None
