@@ -198,21 +198,28 @@ class Association:
             unit = self._unit(deadline, interrupted if self._command_context is None else None)
             if unit is None:
                 return None
-            self._expect(unit)
-            if not isinstance(unit, DataFragment):
-                raise Released
-            if not unit.is_command:
-                raise ProtocolViolation("a data set without a command", abort_reason=UNEXPECTED_PDU)
-            context = self._contexts.get(unit.context_id)
-            if context is None:
-                raise ProtocolViolation("a presentation context that was not accepted", abort_reason=6)
-            if self._command_context not in (None, unit.context_id):
-                raise ProtocolViolation("one command in two presentation contexts", abort_reason=UNEXPECTED_PDU)
-            self._command_context = unit.context_id
-            self._commands.add(unit.data)
-            if unit.ends_message_part:
-                self._command_context = None
-                return context, self._commands.take()
+            received = self._gather(unit)
+            if received is not None:
+                return received
+
+    def _gather(self, unit: Unit) -> tuple[AcceptedContext, CommandSet] | None:
+        """One more unit of a command set; with its last fragment, the command."""
+        self._expect(unit)
+        if not isinstance(unit, DataFragment):
+            raise Released
+        if not unit.is_command:
+            raise ProtocolViolation("a data set without a command", abort_reason=UNEXPECTED_PDU)
+        context = self._contexts.get(unit.context_id)
+        if context is None:
+            raise ProtocolViolation("a presentation context that was not accepted", abort_reason=6)
+        if self._command_context not in (None, unit.context_id):
+            raise ProtocolViolation("one command in two presentation contexts", abort_reason=UNEXPECTED_PDU)
+        self._command_context = unit.context_id
+        self._commands.add(unit.data)
+        if not unit.ends_message_part:
+            return None
+        self._command_context = None
+        return context, self._commands.take()
 
     def next_data_fragment(self, context_id: int) -> DataFragment:
         """The next fragment of the data set that the present command announced."""
@@ -250,10 +257,17 @@ class Association:
             return command
 
     def cancel_requested(self, message_id: int) -> bool:
-        """Whether the requestor has cancelled this request."""
-        while message_id not in self._cancelled and (self._framer.mid_pdu or self._transport.readable()):
-            received = self._next_command()
-            if received is None or received[1].field != Field.C_CANCEL_RQ:
+        """Whether the requestor has cancelled this request. Half a PDU is no reason to wait for the other half."""
+        while message_id not in self._cancelled:
+            unit = self._taken(self._framer.next())
+            if unit is None:
+                if not self._transport.fill_now(self._framer):
+                    break
+                continue
+            received = self._gather(unit)
+            if received is None:
+                continue
+            if received[1].field != Field.C_CANCEL_RQ:
                 raise ProtocolViolation("a second request before the first was answered", abort_reason=UNEXPECTED_PDU)
             self._cancelled.add(received[1].message_id_being_responded_to)
         return message_id in self._cancelled
@@ -261,10 +275,13 @@ class Association:
     # -- units ------------------------------------------------------------------------------------------------------
 
     def _unit(self, deadline: float, interrupted: Callable[[], bool] | None = None) -> Unit | None:
-        while (unit := self._framer.next()) is None:
+        while (unit := self._taken(self._framer.next())) is None:
             if not self._transport.fill(self._framer, deadline, interrupted):
                 return None
-        if not isinstance(unit, DataFragment) or not self._framer.in_pdu:
+        return unit
+
+    def _taken(self, unit: Unit | None) -> Unit | None:
+        if unit is not None and (not isinstance(unit, DataFragment) or not self._framer.in_pdu):
             self._transport.pdu_complete()
         return unit
 

@@ -47,6 +47,14 @@ class Budget:
             self._half_open[place] = None
         return place
 
+    def replace(self, place: Place, connection: socket.socket) -> None:
+        """The connection goes on as another socket around the same descriptor."""
+        with self._changed:
+            place.connection = connection
+            if place.evicted:
+                # While neither socket could be reached.
+                _shut(connection)
+
     def establish(self, place: Place) -> bool:
         """Move to the established associations; False if they are full, or the place was lost."""
         with self._changed:

@@ -149,11 +149,13 @@ class DicomServer:
                 # One deadline for the whole of do_handshake, however slowly its bytes drip.
                 connection.settimeout(self._limits.handshake_seconds)
                 connection = endpoint.tls().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-                place.connection = connection
+                self._budget.replace(place, connection)
             if not isinstance(connection, ssl.SSLSocket) or self._handshake(connection, address, place):
                 self._associate(endpoint, connection, address, place)
         except OSError as error:
             _log.debug("connection failed", peer=address[0], error=str(error))
+        except Exception:  # noqa: BLE001 -- ours, a TLS context that cannot be made; the thread ends here either way
+            _log.exception("connection failed", peer=address[0])
         finally:
             self._budget.leave(place)
             connection.close()

@@ -60,12 +60,34 @@ class Transport:
             got += count
         return True
 
-    def readable(self) -> bool:
-        """Whether there are bytes to read now."""
+    def fill_now(self, framer: Framer) -> bool:
+        """Read what is there, without waiting; False if nothing is, or only a part of a TLS record.
+
+        Raises:
+            PeerGone: the connection ended.
+        """
+        if not self._readable():
+            return False
+        try:
+            self._settimeout(0)
+            count = self._socket.recv_into(framer.space())
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except (OSError, ValueError) as error:
+            raise PeerGone(f"the connection ended ({type(error).__name__})") from None
+        if count == 0:
+            raise PeerGone("the peer closed the connection")
+        framer.received(count)
+        return True
+
+    def _readable(self) -> bool:
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
+        try:
+            poll.register(self._socket, select.POLLIN)
+        except ValueError:
+            raise PeerGone("the connection was closed") from None
         return bool(poll.poll(0))
 
     def send(self, data: bytes | bytearray | memoryview) -> None:

@@ -182,8 +182,6 @@ class Framer:
         length, self._context_id, self._flags = _PDV.unpack_from(self._view, self._start)
         if length < 2 or length + 4 > self._pdu_left or self._pdu_left - length - 4 in range(1, _PDV.size):
             raise ProtocolViolation("a presentation data value does not fit its PDU", abort_reason=INVALID_PARAMETER)
-        if self._flags & 0xFC:
-            raise ProtocolViolation("a message control header has unknown bits", abort_reason=INVALID_PARAMETER)
         self._start += _PDV.size
         self._pdu_left -= length + 4
         self._value_left = length - 2

@@ -7,10 +7,12 @@ import dataclasses
 import socket
 import ssl
 import struct
+import threading
 import time
 
 import pytest
 
+from archive.upper_layer.commands import c_find_rsp
 from archive.upper_layer.limits import Limits
 from tests.simulators.acceptor import (
     ABORT,
@@ -230,6 +232,16 @@ def test_tls_bytes_on_the_plain_port_are_refused_and_audited():
         wait_until(lambda: len(acceptor.audit.events) == 1, "audited")
 
 
+def test_a_connection_for_which_no_tls_context_can_be_made_is_closed():
+    class Unusable(ssl.SSLContext):
+        def wrap_socket(self, *_, **__):
+            raise RuntimeError("what the context was made of cannot be read")
+
+    with Acceptor(tls=Unusable(ssl.PROTOCOL_TLS_SERVER)) as acceptor, RawPeer(acceptor.tls_port) as peer:
+        peer.send(b"\x16\3\1")
+        assert peer.pdu() == (0, b"")
+
+
 def test_an_association_over_tls_works(tls):
     with Acceptor(tls=tls) as acceptor:
         honest = acceptor.requestor(source="127.0.0.3")
@@ -276,7 +288,6 @@ def test_a_command_set_that_lies_is_aborted(lie):
         pytest.param(p_data((3, 3, STORE)) + p_data((1, 2, b"data")), id="data-set-in-another-context"),
         pytest.param(p_data((3, 3, STORE)) + p_data((3, 0, b"da"), (1, 3, ECHO)), id="a-command-inside-a-data-set"),
         pytest.param(p_data((3, 3, STORE)) + RELEASE_RQ, id="release-inside-a-message"),
-        pytest.param(p_data((1, 0x83, ECHO)), id="unknown-control-bits"),
         pytest.param(struct.pack(">BxL", 4, 0), id="p-data-of-nothing"),
         pytest.param(struct.pack(">BxLL", 4, 5, 1) + b"\1", id="p-data-shorter-than-a-value-header"),
         pytest.param(struct.pack(">BxLLBB", 4, 6, 1, 1, 3), id="value-shorter-than-its-header"),
@@ -332,6 +343,29 @@ def test_a_cancel_is_seen_while_its_request_is_served_and_forgotten_after():
         peer.send(p_data((1, 3, cancel_command(7))), p_data((1, 3, ECHO)))
         assert peer.status() == 0
     assert seen == [7, 7]
+
+
+@pytest.mark.parametrize(
+    "begun", [b"\4", b"\4\0\0\0\0\x10", p_data((1, 1, b"\0\0"))], ids=["byte", "header", "fragment"]
+)
+def test_half_a_pdu_does_not_hold_up_a_service_that_looks_for_a_cancel(begun):
+    def serve(channel, context, request, data):
+        data.drain()
+        arrived = threading.Event()
+        while not channel.cancel_requested(request.message_id) and not arrived.wait(0.2):
+            arrived.set()
+        channel.send(context.context_id, c_find_rsp(request, 0))
+
+    with Acceptor(Limits(), dispatcher=Sink(serve)) as acceptor, acceptor.associated() as peer:
+        peer.send(p_data((1, 3, request_command(0x20, data=True)), (1, 2, b"keys")), begun)
+        assert peer.status() == 0
+
+
+def test_reserved_bits_of_a_message_control_header_are_not_looked_at():
+    """PS3.8 Table E.2-1: never checked by the receiver."""
+    with Acceptor() as acceptor, acceptor.associated() as peer:
+        peer.send(p_data((1, 0x83, ECHO)))
+        assert peer.status() == 0
 
 
 def test_a_service_that_raises_ends_its_association_and_no_other():
