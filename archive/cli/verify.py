@@ -1,6 +1,7 @@
 """``strongroom verify``: whether everything that is kept is what was written. Repairs nothing, writes nothing."""
 
 from contextlib import ExitStack
+from hashlib import sha256
 from typing import Annotated
 
 import typer
@@ -24,9 +25,13 @@ def verify(
     from archive.control.lock import HomeLock
     from archive.errors import HomeInUse
     from archive.keys import load_keyring
+    from archive.settings import load_settings
+    from auth.node.authority import load as load_authority
     from storage.integrity import fsck
 
-    keyring = load_keyring(place)
+    settings = load_settings(place.settings)
+    keyring = load_keyring(place, settings)
+    signers = frozenset({sha256(load_authority(place.inside(settings.keys.authority)).signer_certificate).digest()})
     with ExitStack() as held:
         try:
             # Where nobody writes, nobody shall begin to while everything is compared with everything.
@@ -34,9 +39,15 @@ def verify(
             being_written = False
         except HomeInUse:
             being_written = True
-        store = fsck.check(place, keyring, full)
+        store = fsck.check(place, keyring, signers, full=full, being_written=being_written)
         trail = verify_trail(place.trail, keyring.audit_key, being_written=being_written)
     faults = [*store.faults, *(f"audit trail: {fault}" for fault in trail.faults)]
+    # The trail is told after the ledger and before the index. A damaged one has not been read to its end.
+    told = store.index_position if being_written else store.ledger_position
+    if trail.ledger_position < told and not trail.faults:
+        faults.append(f"audit trail: it ends before record {told} of the ledger, which was told to it")
+    if trail.ledger_position > store.ledger_position and not being_written:
+        faults.append(f"ledger: it ends before record {trail.ledger_position}, which the audit trail speaks of")
     if as_json:
         print_json({"good": not faults, "objects": store.objects, "records": trail.records, "faults": faults})
     else:
