@@ -45,7 +45,7 @@ from storage.integrity.value_representation import (
 )
 from storage.transfer_syntax import TransferSyntax
 
-_WINDOW: Final = 32 * 1024
+_WINDOW: Final = 16 * 1024
 """Bytes that are copied out and tokenized at a time; the pieces of a large value are never copied."""
 _HELD: Final = 4096
 """A value up to this long is kept back until it is whole."""
