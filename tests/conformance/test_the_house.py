@@ -16,7 +16,7 @@ FORBIDDEN = {
     "archive/upper_layer/framing.py": "import socket",
     "archive/enforcement/pep.py": "import sqlalchemy",
     "archive/services/store.py": "import pynetdicom",
-    "storage/integrity/fsck.py": "import storage.repository",
+    "storage/integrity/fsck/__init__.py": "import storage.repository",
 }
 
 

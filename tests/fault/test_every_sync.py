@@ -68,7 +68,7 @@ def test_everything_a_success_depends_on_is_synced_before_the_response(tmp_path)
         elif call.startswith(("rename", "link")):
             target = re.findall(r'"([^"]*)"', line)
             renamed_into.update(touched[1:] or ([target[-1].rsplit("/", 1)[0]] if target else []))
-        elif touched and "TCP" in touched[0] and synced & under(synced, paths["ledger"]):
+        elif touched and touched[0].startswith(("socket:", "TCP")) and synced & under(synced, paths["ledger"]):
             answered = True
             break
     assert answered, "no response was seen after the ledger was synced"

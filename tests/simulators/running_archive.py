@@ -80,7 +80,8 @@ class RunningArchive:
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        # To the group: under a wrapper (strace) the server is not the process we started.
+        os.killpg(self.process.pid, signal.SIGTERM)
         code = self.process.wait(60)
         self._forget()
         return code

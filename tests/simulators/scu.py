@@ -18,7 +18,6 @@ from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
     MaximumLengthNotification,
-    UserIdentityNegotiation,
 )
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -253,21 +252,14 @@ class Requestor:
         implementation.implementation_class_uid = "2.25.1"
         primitive.user_information = [length, implementation]
         primitive.user_information += [build_role(role, scp_role=True) for role in self.scp_roles]
-        if self.user is not None:
-            identity = UserIdentityNegotiation()
-            identity.user_identity_type = self.user.identity_type
-            identity.positive_response_requested = self.user.wants_response
-            identity.primary_field = self.user.name
-            if self.user.identity_type == 2:
-                identity.secondary_field = self.user.passcode
-            primitive.user_information.append(identity)
         contexts = [build_context(abstract, syntaxes) for abstract, syntaxes in self.contexts]
         for number, context in enumerate(contexts):
             context.context_id = 2 * number + 1
         primitive.presentation_context_definition_list = contexts
         request = A_ASSOCIATE_RQ()
         request.from_primitive(primitive)
-        return bytes(request.encode())
+        encoded = bytes(request.encode())
+        return encoded if self.user is None else _with_identity(encoded, self.user)
 
     def _request_command(self, abstract: str, kind: int, has_data: bool, *more: tuple[int, bytes]) -> bytes:
         self._message_id += 1
@@ -309,6 +301,19 @@ class Requestor:
         taken = memoryview(bytes(self._buffer[:length]))
         del self._buffer[:length]
         return taken
+
+
+def _with_identity(request: bytes, user: User) -> bytes:
+    """The A-ASSOCIATE-RQ with a User Identity sub-item at its end; by hand, for pynetdicom takes no empty passcode."""
+    fields = b"".join(struct.pack(">H", len(value)) + value for value in (user.name, user.passcode))
+    item = bytes((user.identity_type, user.wants_response)) + fields
+    sub_item = struct.pack(">BxH", 0x58, len(item)) + item
+    last = 74
+    while last + 4 + struct.unpack_from(">H", request, last + 2)[0] < len(request):
+        last += 4 + struct.unpack_from(">H", request, last + 2)[0]
+    information = request[last + 4 :] + sub_item
+    body = request[6:last] + struct.pack(">BxH", request[last], len(information)) + information
+    return struct.pack(">BxL", 1, len(body)) + body
 
 
 def _uid(text: str) -> bytes:
