@@ -107,10 +107,17 @@ def _json(value: object) -> str:
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> NoReturn:
     """Run one command line and exit: 0 good, 1 the check failed, 2 anything refused, never with a traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  (it stays until the process ends)
+    command = typer.main.get_command(app)
     try:
-        code = typer.main.get_command(app).main(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        with command.make_context(PROGRAM, list(arguments)) as context:
+            command.invoke(context)
         sys.stdout.flush()
-        code = code if isinstance(code, int) else GOOD
+        code = GOOD
+    except typer.Exit as leaving:
+        code = leaving.exit_code
     except BrokenPipeError:
         # Whoever read us has seen enough; the interpreter's own flush at exit must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

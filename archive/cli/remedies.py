@@ -8,6 +8,8 @@ from typing import Final
 from archive.control.protocol import Failure
 
 _REMEDIES: Final = {
+    101: "correct it and run the command again",
+    107: "see `strongroom --help`",
     110: "free space or repair the file system under the audit trail, then try again",
     111: "keep the home as it is, look into who wrote to it, and restore the trail from your backup",
     112: "start the server once, which cuts off what a crash left",
@@ -35,10 +37,14 @@ _REMEDIES: Final = {
     351: "remove that one first, or choose another name",
     352: "see `strongroom node list` and `strongroom user list`",
 }
+_SAY_IT_THEMSELVES: Final = frozenset({101, 107})
+"""Unless they only say what must be."""
 
 
 def with_remedy(failure: Failure) -> str:
     """The failure's message, with what to do about it."""
     remedy = _REMEDIES.get(failure.number)
+    if failure.number in _SAY_IT_THEMSELVES and ": " in failure.message:
+        remedy = None
     message = failure.message.rstrip()
     return f"{message}: {remedy}" if remedy else message

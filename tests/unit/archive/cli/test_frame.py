@@ -40,8 +40,9 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
+        (UsageInvalid("x must be y"), 2, "E107 x must be y: see `strongroom --help`"),
         (HomeInUse("held by process 7: stop it"), 2, "strongroom: E104 held by process 7: stop it\n"),
-        (TrailDamaged("record 3"), 1, "strongroom: E111 record 3\n"),
+        (TrailDamaged("record 3"), 1, "E111 record 3: keep the home as it is"),
         (RecordMissing("no user of that name"), 2, "E352 no user of that name: see `strongroom node list`"),
         (IntegrityFault("object x"), 1, "E220 object x: run `strongroom verify --full`"),
         (OperationRefused(Failure(351, "a user is there")), 2, "E351 a user is there: remove that one first"),
