@@ -158,12 +158,16 @@ def test_an_unknown_type_is_refused_as_unrecognized(kind):
         struct.pack(">LBB", 2**32 - 1, 1, 0),
         value(1, 0, b"abc") + b"x",
         value(1, 0, b"abc") + b"xxxxx",
-        value(1, 4, b""),
-        value(1, 0x80, b""),
     ],
 )
 def test_a_value_that_does_not_fill_its_pdu_exactly_is_refused(body):
     assert units_of(pdu(4, body), [])[-1][0] is ProtocolViolation
+
+
+def test_reserved_bits_of_a_message_control_header_mean_nothing():
+    """PS3.8 E.2: set to zero by the sender, never checked by the receiver."""
+    assert first(pdu(4, value(5, 0xFF, b"command"))) == (5, True, b"command", True)
+    assert first(pdu(4, value(5, 0xFC, b"data"))) == (5, False, b"data", False)
 
 
 def test_fragments_are_views_of_the_receive_buffer():

@@ -62,8 +62,6 @@ def with_user_items(*sub_items: bytes) -> bytes:
 
 printable = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\")
 titles = st.text(printable, min_size=1, max_size=16)
-    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\"), min_size=1, max_size=16
-)
 
 
 @given(titles, titles, st.integers(128, 2**32 - 1), st.binary(min_size=1, max_size=60), st.binary(max_size=60))
