@@ -103,7 +103,7 @@ def test_a_record_of_another_chain_does_not_fit(tmp_path):
     fill(tmp_path / "one", 3)
     fill(tmp_path / "two", 3)
     one, two = segments(tmp_path / "one")[0], segments(tmp_path / "two")[0]
-    first, second, third = one.read_bytes().splitlines(keepends=True)
+    first, _, third = one.read_bytes().splitlines(keepends=True)
     one.write_bytes(first + two.read_bytes().splitlines(keepends=True)[1] + third)
     with pytest.raises(LedgerDamaged):
         list(read_ledger(tmp_path / "one", LineCodec(KEY)))
