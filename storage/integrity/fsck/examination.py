@@ -93,7 +93,7 @@ class _Examination:
             if self._index is not None:
                 self._index.close()
         find_strangers(self._place.blobs, self._catalogue, self._being_written, self._findings)
-        find_ledger_strangers(self._place.ledger, self._lines.segments, self._being_written, self._findings)
+        find_ledger_strangers(self._place.ledger, self._lines, self._being_written, self._findings)
         return Report(self._catalogue.count(), self._catalogue.sequence, self._position, self._findings.faults)
 
     def _open_index(self) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from storage.integrity.fsck.catalogue import Catalogue
+from storage.integrity.fsck.ledger_lines import LedgerLines
 from storage.integrity.fsck.report import Findings
 
 _STAGED: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ADDRESS: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_SEGMENT: Final = re.compile(r"\.?[0-9]{16}\.jsonl(\.[0-9a-f]{16})?", re.ASCII)
+_SEGMENT: Final = re.compile(r"\.?([0-9]{16})\.jsonl(?:\.[0-9a-f]{16})?", re.ASCII)
 
 
 def object_path(blobs: Path, address: bytes) -> Path:
@@ -45,12 +46,12 @@ def find_strangers(blobs: Path, catalogue: Catalogue, being_written: bool, findi
                 findings.add(f"blobs: objects/{entry.name}/{file.name!r} is not in the ledger")
 
 
-def find_ledger_strangers(ledger: Path, segments: set[str], being_written: bool, findings: Findings) -> None:
-    """Look at every name in the folder of the ledger; ``segments`` are the files that were read."""
-    begun = max(segments, default="")
+def find_ledger_strangers(ledger: Path, lines: LedgerLines, being_written: bool, findings: Findings) -> None:
+    """Look at every name in the folder of the ledger, of which ``lines`` were read."""
     for entry in _entries(ledger, "ledger", findings):
-        under_way = being_written and _SEGMENT.fullmatch(entry.name) is not None and entry.name.lstrip(".") > begun
-        if entry.name not in segments and not under_way:
+        named = _SEGMENT.fullmatch(entry.name)
+        under_way = being_written and named is not None and int(named[1]) > lines.sequence
+        if entry.name not in lines.segments and not under_way:
             findings.add(f"ledger: {entry.name!r} is no part of it")
 
 
