@@ -1,7 +1,7 @@
 """Objects as files, one each (implements `storage.ports.BlobStore`).
 
     folder/staging/<object id>            while it is written, and until its commit is over
-    folder/objects/<aa>/<address, hex>    published; <aa> are the address's first two digits
+    folder/objects/<aa>/<address, hex>    published; <aa> are the address's first two digits, made when first needed
 
 Publishing is a second, exclusive name for the same file, so nothing published is ever replaced, and whatever a crash
 interrupts between publishing and committing still has its name in ``staging``, where start-up looks. Names are made of
@@ -131,7 +131,8 @@ class FilesystemBlobs:
         self._objects = folder / "objects"
         self._reserve = reserve_bytes
         with _coded("the folder of objects cannot be made"):
-            self._make_folders()
+            for made in (folder, self._staging, self._objects):
+                disk.make_folder(made)
 
     def create(self, object_id: ObjectId) -> FileWriter:
         """Begin an object. Raises `OutOfSpace`, `StoreReadOnly`."""
@@ -148,6 +149,9 @@ class FilesystemBlobs:
                 for address, staged in batch:
                     target = self._path(address)
                     folders.add(target.parent)
+                    if not target.parent.is_dir():
+                        target.parent.mkdir(disk.PRIVATE_FOLDER)
+                        folders.add(self._objects)
                     if _linked(staged, target):
                         made.append(target)
             with _coded("a folder of objects cannot be synced", full=StoreReadOnly):
@@ -167,8 +171,9 @@ class FilesystemBlobs:
         """Unlink and sync. Raises `StoreReadOnly`."""
         path = self._path(address)
         with _coded("an object cannot be removed"):
-            path.unlink(missing_ok=True)
-            disk.sync_folder(path.parent)
+            if path.parent.is_dir():
+                path.unlink(missing_ok=True)
+                disk.sync_folder(path.parent)
 
     def addresses(self) -> Iterator[bytes]:
         """Every published address, in order."""
@@ -212,25 +217,14 @@ class FilesystemBlobs:
             return sorted(path.name for path in self._staging.iterdir() if _OBJECT_ID.fullmatch(path.name))
 
     def _shards(self) -> list[Path]:
-        return [shard for shard in self._shard_paths() if shard.is_dir()]
-
-    def _shard_paths(self) -> list[Path]:
-        return [self._objects / f"{number:02x}" for number in range(256)]
+        names = (f"{number:02x}" for number in range(256))
+        return [shard for name in names if (shard := self._objects / name).is_dir()]
 
     def _path(self, address: bytes) -> Path:
         if len(address) != ADDRESS_BYTES:
             raise ValueError("not an address")
         name = address.hex()
         return self._objects / name[:2] / name
-
-    def _make_folders(self) -> None:
-        for folder in (self._folder, self._staging, self._objects):
-            disk.make_folder(folder)
-        missing = [shard for shard in self._shard_paths() if not shard.is_dir()]
-        for shard in missing:
-            shard.mkdir(disk.PRIVATE_FOLDER)
-        if missing:
-            disk.sync_folder(self._objects)
 
 
 class _coded:  # noqa: N801  (used as a function)

@@ -116,6 +116,7 @@ def test_a_removed_object_is_gone_and_may_be_removed_again(store):
     put(store, ONE)
     store.remove(ONE)
     store.remove(ONE)
+    store.remove(b"\xff" * 32)
     assert list(store.addresses()) == []
     with pytest.raises(ObjectMissing):
         store.open(ONE)
@@ -175,6 +176,7 @@ def test_strangers_are_named(tmp_path):
     store = world.open()
     put(store, ONE)
     folder = world.folder
+    (folder / "objects" / "02").mkdir()
     misplaced = folder / "objects" / "02" / ONE.hex()
     for path in (
         folder / "x",
