@@ -61,7 +61,14 @@ def in_words(facts: dict[str, Any]) -> str:
     actor = facts.get("actor", {})
     who = " ".join(str(actor[part]) for part in ("os_user", "person", "ae_title", "address") if actor.get(part))
     parts = [who or "-", "good" if facts.get("outcome", 0) == 0 else f"failed ({facts['outcome']})"]
-    parts += [
-        f"{name}={value}" for name, value in facts.items() if name not in ("actor", "outcome") and value not in ("", [])
-    ]
+    parts += [f"{name}={_told(value)}" for name, value in facts.items() if name not in ("actor", "outcome") and value]
     return "  ".join(parts)
+
+
+def _told(value: object) -> str:
+    """A fact without the punctuation of JSON, and without what is empty in it."""
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{name}={_told(inner)}" for name, inner in value.items() if inner) + ")"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_told, value)) + "]"
+    return str(value)
