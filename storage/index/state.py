@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from storage.index.schema import METADATA, STATE
 
 _POSITION: Final = "position"
 _REBUILDING: Final = "rebuilding"
 _VALUE: Final = select(STATE.c.value).where(STATE.c.key == bindparam("asked"))
+_ADVANCE: Final = update(STATE).where(STATE.c.key == _POSITION).values(value=bindparam("reached"))
 
 
 def position(connection: Connection) -> int:
@@ -19,7 +20,7 @@ def position(connection: Connection) -> int:
 def advance(connection: Connection, sequence: int) -> None:
     """Say that the rows have reached this ledger sequence; in the transaction that writes them. Never goes back."""
     if sequence > position(connection):
-        _set(connection, _POSITION, str(sequence))
+        connection.execute(_ADVANCE, {"reached": str(sequence)})
 
 
 def rebuilding(connection: Connection) -> bool:

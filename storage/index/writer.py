@@ -30,6 +30,33 @@ from storage.instance import InstanceRows, SealedInstance, StudyFacts
 
 _FIXED_SETS: Final = ("performing_physicians", "modalities", "body_parts")
 
+# Statements are made once: making one costs several times as much as executing it, and a commit is often of one object.
+_KNOWN_INSTANCES: Final = select(INSTANCE.c.sop_instance_uid, INSTANCE.c.object_id).where(
+    INSTANCE.c.sop_instance_uid.in_(bindparam("uids", expanding=True))
+)
+_KNOWN_STUDIES: Final = select(
+    STUDY.c.id, STUDY.c.facts, STUDY.c.modalities_in_study_text, STUDY.c.sop_classes_in_study_text
+).where(STUDY.c.study_uid.in_(bindparam("uids", expanding=True)))
+_KNOWN_SERIES: Final = select(SERIES.c.id, SERIES.c.study_fk, SERIES.c.series_uid, SERIES.c.differs).where(
+    tuple_(SERIES.c.study_fk, SERIES.c.series_uid).in_(bindparam("keys", expanding=True))
+)
+_NEW_INSTANCES: Final = INSTANCE.insert()
+_COUNT_SERIES: Final = (
+    update(SERIES)
+    .where(SERIES.c.id == bindparam("row"))
+    .values(instance_count=SERIES.c.instance_count + bindparam("more"), differs=bindparam("told"))
+)
+_COUNT_STUDIES: Final = (
+    update(STUDY)
+    .where(STUDY.c.id == bindparam("row"))
+    .values(
+        series_count=STUDY.c.series_count + bindparam("more_series"),
+        instance_count=STUDY.c.instance_count + bindparam("more_instances"),
+        modalities_in_study_text=bindparam("modalities"),
+        sop_classes_in_study_text=bindparam("sop_classes"),
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
@@ -130,7 +157,7 @@ class _Batch:
         self._series = self._known_series(new)
         self._insert_series(new)
         differs = {at: self._count(entry) for at, entry in new.items()}
-        self._connection.execute(INSTANCE.insert(), [self._instance_row(entry) for entry in new.values()])
+        self._connection.execute(_NEW_INSTANCES, [self._instance_row(entry) for entry in new.values()])
         self._write_series()
         self._write_studies()
         return [differs.get(at, ()) for at in range(len(self._entries))]
@@ -138,10 +165,8 @@ class _Batch:
     def _new_entries(self) -> dict[int, IndexEntry]:
         """Those that are not indexed yet, by their place in the batch."""
         uids = {_instance_uid(entry) for entry in self._entries}
-        known = select(INSTANCE.c.sop_instance_uid, INSTANCE.c.object_id).where(
-            INSTANCE.c.sop_instance_uid.in_(list(uids))
-        )
-        indexed = {row.sop_instance_uid: row.object_id for row in self._connection.execute(known)}
+        known = self._connection.execute(_KNOWN_INSTANCES, {"uids": list(uids)})
+        indexed = {row.sop_instance_uid: row.object_id for row in known}
         new = {}
         for at, entry in enumerate(self._entries):
             uid = _instance_uid(entry)
@@ -154,8 +179,7 @@ class _Batch:
 
     def _known_studies(self, new: Mapping[int, IndexEntry]) -> dict[str, _Study]:
         uids = {entry.rows.facts.study_uid for entry in new.values()}
-        columns = (STUDY.c.id, STUDY.c.facts, STUDY.c.modalities_in_study_text, STUDY.c.sop_classes_in_study_text)
-        known = self._connection.execute(select(*columns).where(STUDY.c.study_uid.in_(list(uids))))
+        known = self._connection.execute(_KNOWN_STUDIES, {"uids": list(uids)})
         studies = (_Study(key, facts_of(facts), _split(held), _split(classes)) for key, facts, held, classes in known)
         return {study.facts.study_uid: study for study in studies}
 
@@ -188,12 +212,8 @@ class _Batch:
 
     def _known_series(self, new: Mapping[int, IndexEntry]) -> dict[tuple[int, str], _Series]:
         wanted = {self._series_key(entry) for entry in new.values()}
-        columns = (SERIES.c.id, SERIES.c.study_fk, SERIES.c.series_uid, SERIES.c.differs)
-        known = select(*columns).where(tuple_(SERIES.c.study_fk, SERIES.c.series_uid).in_(list(wanted)))
-        return {
-            (study_fk, uid): _Series(key, json.loads(differs))
-            for key, study_fk, uid, differs in self._connection.execute(known)
-        }
+        known = self._connection.execute(_KNOWN_SERIES, {"keys": list(wanted)})
+        return {(study_fk, uid): _Series(key, json.loads(differs)) for key, study_fk, uid, differs in known}
 
     def _insert_series(self, new: Mapping[int, IndexEntry]) -> None:
         first: dict[tuple[int, str], IndexEntry] = {}
@@ -241,22 +261,13 @@ class _Batch:
         return self._studies[entry.rows.facts.study_uid].id, str(entry.rows.series["series_uid"])
 
     def _write_series(self) -> None:
-        changed = update(SERIES).where(SERIES.c.id == bindparam("row"))
-        changed = changed.values(instance_count=SERIES.c.instance_count + bindparam("more"), differs=bindparam("told"))
         rows = [
             {"row": series.id, "more": series.instances, "told": _json(series.reported)}
             for series in self._series.values()
         ]
-        self._connection.execute(changed, rows)
+        self._connection.execute(_COUNT_SERIES, rows)
 
     def _write_studies(self) -> None:
-        changed = update(STUDY).where(STUDY.c.id == bindparam("row"))
-        changed = changed.values(
-            series_count=STUDY.c.series_count + bindparam("more_series"),
-            instance_count=STUDY.c.instance_count + bindparam("more_instances"),
-            modalities_in_study_text=bindparam("modalities"),
-            sop_classes_in_study_text=bindparam("sop_classes"),
-        )
         rows = [
             {
                 "row": study.id,
@@ -267,7 +278,7 @@ class _Batch:
             }
             for study in self._studies.values()
         ]
-        self._connection.execute(changed, rows)
+        self._connection.execute(_COUNT_STUDIES, rows)
         later = {study.id: study.new_modalities for study in self._studies.values()}
         self._insert_set(STUDY_MODALITY, later, fixed=False)
         self._insert_set(STUDY_SOP_CLASS, {study.id: study.new_sop_classes for study in self._studies.values()})
