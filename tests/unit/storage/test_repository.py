@@ -22,7 +22,8 @@ from storage.identifiers import uid
 from storage.index.predicate import EVERYTHING
 from storage.instance import DeclaredInstance, StoreOutcome
 from storage.integrity.ledger import LineCodec, read_ledger
-from storage.transfer_syntax import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from storage.integrity.verifier import Trust, verify_signatures
+from storage.transfer_syntax import DEFLATED_LITTLE, EXPLICIT_LITTLE, IMPLICIT_LITTLE, transfer_syntax
 from tests.simulators.object_store import CT, PROVENANCE, ObjectStore, data_set, declared, element, sealed, store
 
 
@@ -64,6 +65,15 @@ def test_a_stored_object_comes_out_as_it_came_in_with_our_signature(repository):
     pixels = data.index(b"\xe0\x7f\x10\x00")
     assert out.startswith(data[:pixels]) and data[pixels:] in out and len(out) > len(data)
     assert b"\xfa\xff\xfa\xff" in out and b"\xfe\x4f\x01\x00" in out
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
+def test_the_signature_of_what_comes_out_is_valid(repository, syntax):
+    data = data_set() if syntax == EXPLICIT_LITTLE else as_implicit(data_set())
+    repository.commit(sealed(repository, data, declared(syntax=syntax)), PROVENANCE)
+    out = fetched(repository, the_only(repository))
+    (report,) = verify_signatures(lambda: [out], transfer_syntax(syntax), Trust())
+    assert report.valid and report.uncovered == () and 0x7FE00010 in report.signed_tags
 
 
 def test_the_disk_holds_nothing_in_clear(world, repository):

@@ -353,6 +353,7 @@ def test_an_object_that_is_gone_or_under_anothers_address_is_found(kept):
     ],
 )
 def test_a_stranger_is_found(kept, name, live):
+    (kept.place.root / name).parent.mkdir(exist_ok=True)
     (kept.place.root / name).write_bytes(b"")
     assert len(kept.faults(full=False, live=live)) == 1
 
@@ -360,7 +361,9 @@ def test_a_stranger_is_found(kept, name, live):
 def test_what_is_under_way_beside_a_server_is_no_fault_and_left_behind_it_is(kept):
     staged = kept.place.blobs / "staging" / ("ab" * 16)
     staged.write_bytes(b"half")
-    os.link(staged, kept.place.blobs / "objects" / "00" / ("00" * 32))
+    published = kept.place.blobs / "objects" / "00" / ("00" * 32)
+    published.parent.mkdir(exist_ok=True)
+    os.link(staged, published)
     (kept.place.ledger / "0000000000000009.jsonl").touch()
     assert kept.faults(full=False, live=True) == ()
     assert len(kept.faults(full=False)) == 2
