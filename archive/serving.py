@@ -4,6 +4,7 @@
 listeners are put on top of it. The caller holds the home's lock.
 """
 
+import sys
 from types import TracebackType
 
 import structlog
@@ -34,6 +35,10 @@ from auth.node.tls import ServerTls
 
 _log = structlog.get_logger("strongroom.serve")
 
+_SWITCH_SECONDS = 0.0005
+"""How long a thread keeps the interpreter from one that waits for it. The committer needs it after each sync, for a
+moment; at the interpreter's 5 ms every batch would wait behind somebody's parsing."""
+
 
 class Serving:
     """One archive from start-up to shutdown. Use as a context manager: leaving it drains, stops and closes."""
@@ -46,6 +51,7 @@ class Serving:
                 TLS cannot be used.
         """
         self._listening = False
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self.archive = open_archive(home)
         try:
             files = self.archive.authority.files
