@@ -72,8 +72,8 @@ class TrailDamaged(ArchiveError):
 class ProtocolViolation(ArchiveError):
     """The peer broke PS3.8 or PS3.7; the association is aborted.
 
-    ``abort_source`` and ``abort_reason`` are those of PS3.8 Table 9-26: source 2 (service provider) with its reason where
-    the PDUs are wrong, source 0 (service user, reason not significant) where the messages in them are.
+    ``abort_source`` and ``abort_reason`` are those of PS3.8 Table 9-26: source 2 (service provider) with its reason
+    where the PDUs are wrong, source 0 (service user, reason not significant) where the messages in them are.
     """
 
     number = 401

@@ -1,7 +1,8 @@
 """An object's stages on its way in, each a type of its own, so that a step cannot be skipped.
 
 `DeclaredInstance` (what the command announces) -> `ReceivedInstance` (every byte staged, parsed and digested)
--> `SealedInstance` (signed, its trailer written, synced) -> `StoreReceipt` (committed) -> `StoredInstance` (as the index knows it).
+-> `SealedInstance` (signed, its trailer written, synced) -> `StoreReceipt` (committed)
+-> `StoredInstance` (as the index knows it).
 """
 
 from collections.abc import Mapping

@@ -38,7 +38,7 @@ class TransferSyntax:
 
     @property
     def mac_syntax(self) -> str:
-        """The MAC Calculation Transfer Syntax of a signature made here (PS3.3 C.12.1.1.3.1.1): explicit, little endian."""
+        """The MAC Calculation Transfer Syntax of our signature (PS3.3 C.12.1.1.3.1.1): explicit, little endian."""
         return self.uid if self.encapsulated else EXPLICIT_LITTLE
 
 
