@@ -19,6 +19,15 @@ _NATIVE: Final = frozenset(
     {IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG}
     | {"1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"}
 )
+_NEWER_THAN_THE_DICTIONARY: Final = frozenset(
+    # Named here, so that what is stored does not depend on which other library has taught pydicom's dictionary more.
+    {
+        "1.2.840.10008.1.2.4.110",  # JPEG XL Lossless
+        "1.2.840.10008.1.2.4.111",  # JPEG XL JPEG Recompression
+        "1.2.840.10008.1.2.4.112",  # JPEG XL
+        "1.2.840.10008.1.2.8.1",  # Deflated Image Frame Compression
+    }
+)
 _NOT_A_STORED_DATA_SET: Final = (
     "1.2.840.10008.1.2.6.",  # MIME encapsulation and XML encoding
     "1.2.840.10008.1.2.7.",  # SMPTE ST 2110 real-time streams
@@ -63,7 +72,7 @@ def transfer_syntax(uid: str) -> TransferSyntax:
 @cache
 def supported() -> frozenset[str]:
     """Every transfer syntax UID of PS3.6 that encodes a stored data set, retired ones included."""
-    return frozenset(
+    return _NEWER_THAN_THE_DICTIONARY | frozenset(
         uid
         for uid in UID_dictionary
         if UID(uid).type == "Transfer Syntax" and not uid.startswith(_NOT_A_STORED_DATA_SET)
