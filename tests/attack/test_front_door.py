@@ -102,7 +102,7 @@ def test_a_dripped_association_request_is_cut_at_the_deadline_and_audited_once()
 
 
 def test_a_peer_that_says_nothing_is_cut_at_the_deadline_and_audited_once():
-    with Acceptor() as acceptor, acceptor.connect() as peer:
+    with Acceptor(limits(associate_seconds=0.3)) as acceptor, acceptor.connect() as peer:
         assert peer.pdu()[0] == 0
         assert len(acceptor.audit.events) == 1
 
@@ -182,7 +182,7 @@ def test_an_eviction_ends_a_tls_handshake_that_waits_for_its_peer(tls):
 
 
 def test_silent_tls_peers_are_cut_at_the_handshake_deadline_and_audited(tls):
-    with Acceptor(tls=tls) as acceptor:
+    with Acceptor(limits(handshake_seconds=0.3), tls=tls) as acceptor:
         peers = [RawPeer(acceptor.tls_port) for _ in range(5)]
         for peer in peers:
             assert peer.pdu()[0] == 0
@@ -196,7 +196,7 @@ def test_a_dripped_tls_handshake_is_cut_at_the_deadline(tls):
     half = anybody().wrap_bio(incoming, outgoing)
     with pytest.raises(ssl.SSLWantReadError):
         half.do_handshake()
-    with Acceptor(tls=tls) as acceptor, RawPeer(acceptor.tls_port) as peer:
+    with Acceptor(limits(handshake_seconds=0.3), tls=tls) as acceptor, RawPeer(acceptor.tls_port) as peer:
         for byte in outgoing.read():
             peer.send(bytes((byte,)))
             if acceptor.audit.events:
@@ -209,7 +209,7 @@ def test_a_dripped_tls_handshake_is_cut_at_the_deadline(tls):
 
 def test_a_peer_that_is_silent_after_its_handshake_is_cut_and_audited(tls):
     with (
-        Acceptor(tls=tls) as acceptor,
+        Acceptor(limits(associate_seconds=0.3), tls=tls) as acceptor,
         socket.create_connection(("127.0.0.1", acceptor.tls_port), 20) as raw,
         anybody().wrap_socket(raw) as peer,
     ):
@@ -387,13 +387,13 @@ def test_an_admission_that_raises_ends_the_connection_with_an_abort():
 
 
 def test_a_pdu_that_stops_in_its_middle_is_aborted_at_its_deadline():
-    with Acceptor() as acceptor, acceptor.associated() as peer:
+    with Acceptor(limits(pdu_seconds=0.3)) as acceptor, acceptor.associated() as peer:
         peer.send(p_data((1, 3, ECHO))[:-1])
         assert peer.abort() == (BY_PROVIDER, 0)
 
 
 def test_a_dripped_pdu_is_aborted_at_its_deadline():
-    with Acceptor() as acceptor, acceptor.associated() as peer:
+    with Acceptor(limits(pdu_seconds=0.3)) as acceptor, acceptor.associated() as peer:
         peer.send(p_data((3, 3, STORE)), struct.pack(">BxLLBB", 4, 60_006, 60_002, 3, 2))
         peer.socket.settimeout(0.01)
         for _ in range(1000):
