@@ -49,7 +49,8 @@ def bare_data_set():
     (path,) = [path for path in packaged() if path.name == "CT_small.dcm"]
     data_set = pydicom.dcmread(path)
     bare = pydicom.Dataset()
-    bare.update({element.tag: element for element in data_set if element.tag.group > 2})
+    # Without trailing padding, so that the pixels are the last element and our signature follows them.
+    bare.update({element.tag: element for element in data_set if element.tag != 0xFFFCFFFC})
     return bare
 
 
@@ -66,12 +67,15 @@ def test_fifty_kills_during_stores_from_four_senders_lose_nothing_acknowledged(t
         senders = [Sender(archive, bare_data_set(), generate_uid()) for _ in range(4)]
         for sender in senders:
             sender.start()
-        time.sleep(moment.uniform(0.05, 0.6))
+        waited = time.monotonic() + 20
+        while not any(sender.acknowledged for sender in senders) and time.monotonic() < waited:
+            time.sleep(0.01)
+        time.sleep(moment.uniform(0.0, 0.3))
         archive.kill()
         for sender in senders:
             sender.join()
             acknowledged[sender.study] = sender.acknowledged
-    assert sum(map(len, acknowledged.values())) > KILLS
+    assert sum(map(len, acknowledged.values())) >= KILLS
     with archive.serving():
         contexts = [(STUDY_GET, [IMPLICIT]), (CT, [EXPLICIT])]
         with archive.requestor("WS1", user=alice, contexts=contexts, scp_roles=(CT,)) as workstation:
