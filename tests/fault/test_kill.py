@@ -23,6 +23,7 @@ class Sender(threading.Thread):
     def __init__(self, archive, template, study):
         super().__init__()
         self.archive, self.template, self.study = archive, template, study
+        self.series = generate_uid()
         self.acknowledged = {}
 
     def run(self):
@@ -38,7 +39,7 @@ class Sender(threading.Thread):
 
     def another(self):
         data_set = self.template
-        data_set.StudyInstanceUID, data_set.SeriesInstanceUID = self.study, self.study + ".1"
+        data_set.StudyInstanceUID, data_set.SeriesInstanceUID = self.study, self.series
         data_set.SOPInstanceUID = generate_uid()
         stream = io.BytesIO()
         pydicom.dcmwrite(stream, data_set, implicit_vr=False, little_endian=True, enforce_file_format=False)
