@@ -93,7 +93,8 @@ def open_archive(home: Home) -> Archive:
         held.callback(trail.close)
         records = IndexEngine.open(home.records, prepare=None)
         held.callback(records.close)
-        index = IndexEngine.open(home.index)
+        # The ledger tells start-up whatever a power loss takes from the index.
+        index = IndexEngine.open(home.index, durable=False)
         held.callback(index.close)
         parts = Parts(
             blobs=FilesystemBlobs(home.blobs, reserve_bytes=settings.storage.reserve_bytes),

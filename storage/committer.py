@@ -1,27 +1,34 @@
-"""The one thread that commits: what is sealed becomes visible, recorded and findable, a batch at a time (DESIGN 5).
+"""How what is sealed becomes visible, recorded and findable (DESIGN 5).
 
-1. decide: conflicts with what is kept, and within the batch; every reason to refuse comes before step 3;
-2. objects get their published names, synced;
+In the thread that has the object, so that the syncs of many objects run beside each other:
+
+1. the object gets its published name, synced.
+
+In the one thread that commits, a batch at a time:
+
+2. decide: conflicts with what is kept, and within the batch; every reason to refuse comes before step 3;
 3. the ledger's records, synced: THE COMMIT POINT;
 4. the journal (the audit trail) is told, synced;
 5. the index, in one transaction with its ledger position;
 6. answers.
 
-A failure in 1 or 2 leaves nothing. From 3 on it leaves the object where it is, refuses its sender all the same, and
-makes the store read-only: start-up finishes what was begun (`storage.recovery`).
+A failure or refusal in 1 or 2 leaves nothing: the published name is taken back. From 3 on a failure leaves the object
+where it is, refuses its sender all the same, and makes the store read-only: start-up finishes what was begun
+(`storage.recovery`).
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from storage.errors import InstanceConflict, ObjectMissing, StorageError, StoreReadOnly
+from storage.errors import InstanceConflict, IntegrityFault, ObjectMissing, StorageError, StoreReadOnly
 from storage.health import Health
 from storage.identifiers import ObjectId, Uid
 from storage.index.committed import AUTHORITY, LABELLED, STORED, UNLABELLED, apply_committed, kept_content
-from storage.index.engine import IndexEngine
+from storage.index.engine import IndexConnection, IndexEngine
 from storage.index.reader import IndexReader
 from storage.index.writer import IndexEntry
 from storage.instance import SealedInstance, StoreOutcome, StoreReceipt
@@ -69,7 +76,7 @@ class _Work(Generic[_Answer]):
 class _Store(_Work[StoreReceipt]):
     """A sealed object."""
 
-    __slots__ = ("event", "sealed", "signatures", "twins")
+    __slots__ = ("event", "published", "recorded", "sealed", "signatures", "twins")
 
     def __init__(self, sealed: SealedInstance, provenance: dict[str, object]) -> None:
         super().__init__()
@@ -78,6 +85,10 @@ class _Store(_Work[StoreReceipt]):
         self.event = Event(STORED, _facts(sealed), provenance)
         self.twins: list[_Store] = []
         """The same object once more in the same batch."""
+        self.published = False
+        """It has its published name."""
+        self.recorded = False
+        """Its ledger record may have been written, so that name stays."""
 
     @property
     def uid(self) -> Uid:
@@ -115,7 +126,7 @@ class _Pause(_Work[None]):
 
 
 class Committer:
-    """Commits in a thread of its own; `commit` and `record` wait for it. `close` ends it."""
+    """`commit` and `record` wait for the thread that commits, which is this object's own. `close` ends it."""
 
     def __init__(
         self,
@@ -138,6 +149,7 @@ class Committer:
         self._next: _Work[Any] | None = None
         """Taken from the queue, and not for the batch that was being made."""
         self._entry = threading.Lock()
+        self._addresses = _Turns()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
@@ -149,7 +161,16 @@ class Committer:
             InstanceConflict: another object is kept under its SOP Instance UID.
             StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step failed.
         """
-        return self._wait(_Store(sealed, provenance))
+        work = _Store(sealed, provenance)
+        address = sealed.received.address
+        # The same bytes from two senders want the same name: the second finds out what became of the first.
+        with self._addresses.turn(address):
+            self._publish(work)
+            try:
+                return self._wait(work)
+            finally:
+                if work.published and not work.recorded:
+                    self._blobs.retract(address, sealed.staged)
 
     def record(self, event: Event) -> LedgerEntry:
         """Commit another event.
@@ -219,30 +240,44 @@ class Committer:
             if isinstance(work, _Pause):
                 work.action()
                 work.answer(None)
-        works = self._decided([work for work in batch if isinstance(work, _Store | _Record)])
+        works = [work for work in batch if isinstance(work, _Store | _Record)]
         if not works:
             return
-        self._publish([work.sealed for work in works if isinstance(work, _Store)])
+        self._health.check()
+        decided: list[_Committable] = []
         try:
-            entries = self._ledger.append([work.event for work in works], self._clock().isoformat())
-            self._journal.committed(entries)
-            objects = [
-                IndexEntry.of(work.sealed, entry.sequence) if isinstance(work, _Store) else None
-                for work, entry in zip(works, entries, strict=True)
-            ]
-            differs = apply_committed(self._engine, list(zip(entries, objects, strict=True)))
+            # One transaction from the first look to the last row: what was decided stays true until it is written.
+            with self._engine.writing() as connection:
+                decided = self._decided(connection, works)
+                entries = self._recorded(decided)
+                objects = [
+                    IndexEntry.of(work.sealed, entry.sequence) if isinstance(work, _Store) else None
+                    for work, entry in zip(decided, entries, strict=True)
+                ]
+                differs = apply_committed(connection, list(zip(entries, objects, strict=True)))
         except Exception as error:
+            if not decided:
+                raise
             # The object may be committed: it stays, and start-up finds out (DESIGN 5).
             self._health.fail(f"a step of the commit failed: {type(error).__name__}: {error}")
             raise StoreReadOnly("the commit did not come to its end") from error
-        for work, entry, differing in zip(works, entries, differs, strict=True):
+        for work, entry, differing in zip(decided, entries, differs, strict=True):
             _answer(work, entry, differing)
 
-    def _decided(self, works: Sequence[_Committable]) -> list[_Committable]:
-        """Step 1: answer what needs no commit or is refused; the rest is to be committed."""
-        self._health.check()
-        stores = {work.uid for work in works if isinstance(work, _Store)}
-        kept = kept_content(self._engine, stores) if stores else {}
+    def _recorded(self, decided: Sequence[_Committable]) -> list[LedgerEntry]:
+        """Steps 3 and 4."""
+        if not decided:
+            return []
+        for work in decided:
+            if isinstance(work, _Store):
+                work.recorded = True
+        entries = self._ledger.append([work.event for work in decided], self._clock().isoformat())
+        self._journal.committed(entries)
+        return entries
+
+    def _decided(self, connection: IndexConnection, works: Sequence[_Committable]) -> list[_Committable]:
+        """Step 2: answer what needs no commit or is refused; the rest is to be committed."""
+        kept = kept_content(connection, {work.uid for work in works if isinstance(work, _Store)})
         first: dict[Uid, _Store] = {}
         decided: list[_Committable] = []
         for work in works:
@@ -263,6 +298,8 @@ class Committer:
                     twin.twins.append(work)
                 else:
                     work.fail(InstanceConflict("another object is being kept under this SOP Instance UID"))
+            elif not work.published:
+                work.fail(IntegrityFault("another object is published under the address"))
             else:
                 first[work.uid] = work
                 decided.append(work)
@@ -275,15 +312,37 @@ class Committer:
         study_uid = str(event.facts["study_uid"])
         return study_uid in studies or self._reader.study_facts(study_uid) is not None
 
-    def _publish(self, batch: Sequence[SealedInstance]) -> None:
-        """Step 2."""
-        if not batch:
-            return
+    def _publish(self, work: _Store) -> None:
+        """Step 1. Where there is such a name already it is the object's own, kept before, or a fault: step 2 knows."""
         try:
-            self._blobs.publish([(sealed.received.address, sealed.staged) for sealed in batch])
+            self._blobs.publish(work.sealed.received.address, work.sealed.staged)
+        except IntegrityFault:
+            return
         except StoreReadOnly as error:
             self._health.fail(str(error))
             raise
+        work.published = True
+
+
+class _Turns:
+    """One holder at a time for each key; others wait."""
+
+    def __init__(self) -> None:
+        self._held: set[bytes] = set()
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def turn(self, key: bytes) -> Iterator[None]:
+        with self._freed:
+            while key in self._held:
+                self._freed.wait()
+            self._held.add(key)
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._held.remove(key)
+                self._freed.notify_all()
 
 
 def _answer(work: _Committable, entry: LedgerEntry, differs: tuple[str, ...]) -> None:

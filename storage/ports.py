@@ -49,16 +49,22 @@ class BlobStore(Protocol):
             StoreReadOnly: it cannot be written.
         """
 
-    def publish(self, batch: Sequence[tuple[bytes, StagedBytes]]) -> None:
-        """Make staged objects visible under their addresses and durable, all before it returns; idempotent.
+    def publish(self, address: bytes, staged: StagedBytes) -> None:
+        """Make a staged object visible under its address and durable before returning; idempotent.
 
         What is staged stays so until its writer is discarded: a crash in between is thus seen by `staged`.
 
         Raises:
-            IntegrityFault: another object is published under one of the addresses.
+            IntegrityFault: another object is published under the address.
             OutOfSpace: there is no room for a name.
             StoreReadOnly: anything else failed, a sync for instance; it is not retried.
-            None of the batch is visible after any of them.
+            The object is not visible after any of them.
+        """
+
+    def retract(self, address: bytes, staged: StagedBytes) -> None:
+        """Undo `publish` for an object that is not committed; what another object has there stays.
+
+        Failing is no failure: as long as it is staged, `staged` shows it to the next start.
         """
 
     def open(self, address: bytes) -> BlobReader:

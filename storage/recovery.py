@@ -101,7 +101,9 @@ class Recovery:
             position = state.position(connection)
         told = 0
         for entries in _batches(self._ledger.entries(position)):
-            apply_committed(self._engine, [self._committed(entry) for entry in entries])
+            committed = [self._committed(entry) for entry in entries]
+            with self._engine.writing() as connection:
+                apply_committed(connection, committed)
             told += len(entries)
         return told
 
@@ -145,7 +147,8 @@ class Recovery:
             finally:
                 reader.close()
             instance = blob.envelope.declared.sop_instance_uid
-            kept = kept_content(self._engine, [instance]).get(instance)
+            with self._engine.reading() as connection:
+                kept = kept_content(connection, [instance]).get(instance)
             if kept is not None and kept.object_id == object_id:
                 committed += 1
             else:

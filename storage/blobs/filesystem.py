@@ -1,7 +1,7 @@
 """Objects as files, one each (implements `storage.ports.BlobStore`).
 
     folder/staging/<object id>            while it is written, and until its commit is over
-    folder/objects/<aa>/<address, hex>    published; <aa> are the address's first two digits, made when first needed
+    folder/objects/<aa>/<address, hex>    published; <aa> are the address's first two digits
 
 Publishing is a second, exclusive name for the same file, so nothing published is ever replaced, and whatever a crash
 interrupts between publishing and committing still has its name in ``staging``, where start-up looks. Names are made of
@@ -11,7 +11,7 @@ our own digits only. Every file is its owner's alone and never changes once publ
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -133,6 +133,12 @@ class FilesystemBlobs:
         with _coded("the folder of objects cannot be made"):
             for made in (folder, self._staging, self._objects):
                 disk.make_folder(made)
+            # All at once: two threads that publish would have to agree on who syncs a folder made in between.
+            missing = [shard for shard in self._shards() if not shard.is_dir()]
+            for shard in missing:
+                shard.mkdir(disk.PRIVATE_FOLDER)
+            if missing:
+                disk.sync_folder(self._objects)
 
     def create(self, object_id: ObjectId) -> FileWriter:
         """Begin an object. Raises `OutOfSpace`, `StoreReadOnly`."""
@@ -140,28 +146,27 @@ class FilesystemBlobs:
             raise ValueError("not an object id")
         return FileWriter(self._staging / object_id, self._reserve)
 
-    def publish(self, batch: Sequence[tuple[bytes, StagedBytes]]) -> None:
-        """Name each file by its address, then sync each folder once. Raises as the port says."""
-        made: list[Path] = []
-        folders: set[Path] = set()
+    def publish(self, address: bytes, staged: StagedBytes) -> None:
+        """Name the file by its address, and sync the folder. Raises as the port says."""
+        source, target = _staged_path(staged), self._path(address)
+        with _coded("an object cannot be published"):
+            linked = _linked(source, target)
         try:
-            with _coded("an object cannot be published"):
-                for address, staged in batch:
-                    target = self._path(address)
-                    folders.add(target.parent)
-                    if not target.parent.is_dir():
-                        target.parent.mkdir(disk.PRIVATE_FOLDER)
-                        folders.add(self._objects)
-                    if _linked(staged, target):
-                        made.append(target)
             with _coded("a folder of objects cannot be synced", full=StoreReadOnly):
-                for folder in folders:
-                    disk.sync_folder(folder)
+                disk.sync_folder(target.parent)
         except BaseException:
-            for target in made:
+            if linked:
                 with suppress(OSError):
                     target.unlink()
             raise
+
+    def retract(self, address: bytes, staged: StagedBytes) -> None:
+        """Take the published name away, where it is this file's."""
+        source, target = _staged_path(staged), self._path(address)
+        with suppress(OSError):
+            if target.samefile(source):
+                target.unlink()
+                disk.sync_folder(target.parent)
 
     def open(self, address: bytes) -> FileReader:
         """Raises `ObjectMissing`, `IntegrityFault`."""
@@ -177,7 +182,7 @@ class FilesystemBlobs:
 
     def addresses(self) -> Iterator[bytes]:
         """Every published address, in order."""
-        for shard in self._shards():
+        for shard in filter(Path.is_dir, self._shards()):
             for name in sorted(entry.name for entry in os.scandir(shard) if _is_object(entry, shard)):
                 yield bytes.fromhex(name)
 
@@ -189,11 +194,11 @@ class FilesystemBlobs:
         for entry in os.scandir(self._staging):
             if not (_OBJECT_ID.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
                 yield f"staging/{entry.name}"
-        shards = set(self._shards())
+        shards = self._shards()
         for entry in os.scandir(self._objects):
-            if Path(entry.path) not in shards:
+            if Path(entry.path) not in shards or not entry.is_dir(follow_symlinks=False):
                 yield f"objects/{entry.name}"
-        for shard in sorted(shards):
+        for shard in filter(Path.is_dir, shards):
             for entry in os.scandir(shard):
                 if not _is_object(entry, shard):
                     yield f"objects/{shard.name}/{entry.name}"
@@ -217,8 +222,7 @@ class FilesystemBlobs:
             return sorted(path.name for path in self._staging.iterdir() if _OBJECT_ID.fullmatch(path.name))
 
     def _shards(self) -> list[Path]:
-        names = (f"{number:02x}" for number in range(256))
-        return [shard for name in names if (shard := self._objects / name).is_dir()]
+        return [self._objects / f"{number:02x}" for number in range(256)]
 
     def _path(self, address: bytes) -> Path:
         if len(address) != ADDRESS_BYTES:
@@ -246,14 +250,18 @@ class _coded:  # noqa: N801  (used as a function)
             raise StoreReadOnly(f"{self._what}: {error.strerror}") from error
 
 
-def _linked(staged: StagedBytes, target: Path) -> bool:
-    """Give a staged file its published name; False if it has it already."""
+def _staged_path(staged: StagedBytes) -> Path:
     if not isinstance(staged, StagedFile):
         raise TypeError("staged by another store")
+    return staged.path
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a staged file its published name; False if it has it already."""
     try:
-        target.hardlink_to(staged.path)
+        target.hardlink_to(source)
     except FileExistsError:
-        if not target.samefile(staged.path):
+        if not target.samefile(source):
             raise IntegrityFault("another object is published under the address") from None
         return False
     return True

@@ -1,4 +1,6 @@
-"""A batch of committed events becomes rows, in one transaction with the ledger position that they reach.
+"""A batch of committed events becomes rows, together with the ledger position that they reach.
+
+Each function works inside a transaction that the caller opened.
 
 The same for the committer, for start-up and for a rebuild, so that the index is the same whoever wrote it.
 """
@@ -8,12 +10,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from storage.errors import LedgerDamaged
 from storage.identifiers import ObjectId
 from storage.index import state
-from storage.index.engine import IndexEngine
+from storage.index.prepared import Prepared
 from storage.index.schema import INSTANCE
 from storage.index.writer import IndexEntry, apply, label
 from storage.ports import LedgerEntry
@@ -41,20 +43,20 @@ class KeptContent:
     ledger_sequence: int
 
 
-# Made once: making a statement costs more than executing it.
-_KEPT: Final = select(
-    INSTANCE.c.sop_instance_uid,
-    INSTANCE.c.object_id,
-    INSTANCE.c.canonical_digest,
-    INSTANCE.c.signatures,
-    INSTANCE.c.ledger_sequence,
-).where(INSTANCE.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+_KEPT: Final = Prepared(
+    select(
+        INSTANCE.c.sop_instance_uid,
+        INSTANCE.c.object_id,
+        INSTANCE.c.canonical_digest,
+        INSTANCE.c.signatures,
+        INSTANCE.c.ledger_sequence,
+    ).where(INSTANCE.c.sop_instance_uid == bindparam("uid"))
+)
 
 
-def kept_content(engine: IndexEngine, sop_instance_uids: Iterable[str]) -> Mapping[str, KeptContent]:
-    """The objects kept under these UIDs, by UID; unknown ones are left out. Raises `IndexFault`."""
-    with engine.reading() as connection:
-        rows = connection.execute(_KEPT, {"uids": list(sop_instance_uids)}).all()
+def kept_content(connection: Connection, sop_instance_uids: Iterable[str]) -> Mapping[str, KeptContent]:
+    """The objects kept under these UIDs, by UID; unknown ones are left out."""
+    rows = [row for uid in sop_instance_uids for row in _KEPT.rows(connection, uid=uid)]
     return {
         uid: KeptContent(
             ObjectId(object_id),
@@ -66,27 +68,26 @@ def kept_content(engine: IndexEngine, sop_instance_uids: Iterable[str]) -> Mappi
     }
 
 
-def apply_committed(engine: IndexEngine, batch: Sequence[Committed]) -> list[tuple[str, ...]]:
+def apply_committed(connection: Connection, batch: Sequence[Committed]) -> list[tuple[str, ...]]:
     """Index events in their order; for each, on what its object disagrees with the first of its study.
 
     Raises:
         LedgerDamaged: this release does not know an event.
-        IndexFault, InstanceConflict: a fault; nothing of the batch is indexed.
+        InstanceConflict: a fault.
     """
     differs: list[tuple[str, ...]] = []
-    with engine.writing() as connection:
-        for stored, run in groupby(batch, lambda committed: committed[1] is not None):
-            if stored:
-                differs += apply(connection, [object_ for _, object_ in run if object_ is not None])
-                continue
-            for entry, _ in run:
-                check_known(entry)
-                if entry.event in (LABELLED, UNLABELLED):
-                    study_uid, text = str(entry.facts["study_uid"]), str(entry.facts["label"])
-                    label(connection, study_uid, text, present=entry.event == LABELLED)
-                differs.append(())
-        if batch:
-            state.advance(connection, batch[-1][0].sequence)
+    for stored, run in groupby(batch, lambda committed: committed[1] is not None):
+        if stored:
+            differs += apply(connection, [object_ for _, object_ in run if object_ is not None])
+            continue
+        for entry, _ in run:
+            check_known(entry)
+            if entry.event in (LABELLED, UNLABELLED):
+                study_uid, text = str(entry.facts["study_uid"]), str(entry.facts["label"])
+                label(connection, study_uid, text, present=entry.event == LABELLED)
+            differs.append(())
+    if batch:
+        state.advance(connection, batch[-1][0].sequence)
     return differs
 
 

@@ -25,10 +25,14 @@ READERS: Final = 8
 """Connections that read at one time; each is held for one page."""
 
 
+IndexConnection = Connection
+"""For whoever hands a connection on without asking it anything."""
+
+
 class IndexEngine:
     """One database file. Make it with `open` or `open_read_only`; `close` it. Safe to share among threads."""
 
-    def __init__(self, path: Path, readers: Engine, writer: Engine | None) -> None:
+    def __init__(self, path: Path, readers: Engine, writer: Connection | None) -> None:
         self._path = path
         self._readers = readers
         self._writer = writer
@@ -36,12 +40,16 @@ class IndexEngine:
         self._writing_thread: int | None = None
 
     @classmethod
-    def open(cls, path: Path, *, prepare: Callable[[Connection], None] | None = schema.prepare) -> "IndexEngine":
+    def open(
+        cls, path: Path, *, prepare: Callable[[Connection], None] | None = schema.prepare, durable: bool = True
+    ) -> "IndexEngine":
         """Open for writing, the only opener that does; make the database if there is none.
 
         Args:
             path: the database file.
             prepare: makes what is missing, in the first transaction. None: a database whose tables others make.
+            durable: each transaction is on stable storage when it ends. If not, a power loss may undo the last ones, in
+                their order, but never a part of one: enough for what can be told again.
 
         Raises:
             IndexFault: the file is not a database, or one of another version.
@@ -49,7 +57,8 @@ class IndexEngine:
         path = path.absolute()
         # Made before SQLite does, so that it and the files beside it, which copy its mode, are the owner's alone.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        engine = cls(path, _reading_engine(path, pooled=True), _writing_engine(path))
+        with _translated():
+            engine = cls(path, _reading_engine(path, pooled=True), _writing_engine(path, durable=durable).connect())
         try:
             with engine.writing() as connection:
                 if prepare is not None:
@@ -93,7 +102,7 @@ class IndexEngine:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """The writer inside a transaction: durable at the end of the block, undone if it raises. Not to be nested.
+        """The writer inside a transaction: committed at the end of the block, undone if it raises. Not to be nested.
 
         Raises:
             IndexFault: the database failed, or it was opened read-only.
@@ -105,8 +114,8 @@ class IndexEngine:
                 raise IndexFault("the index is closed, or was opened to be read only")
             self._writing_thread = threading.get_ident()
             try:
-                with _translated(), self._writer.begin() as connection:
-                    yield connection
+                with _translated(), self._writer.begin():
+                    yield self._writer
             finally:
                 self._writing_thread = None
 
@@ -126,7 +135,8 @@ class IndexEngine:
         self._readers.dispose()
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.dispose()
+            writer.close()
+            writer.engine.dispose()
         return writer is not None
 
 
@@ -150,16 +160,16 @@ def _translated() -> Iterator[None]:
     """Let no exception of the database layer out."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         # The statement and its parameters, which name patients, are left out.
         raise IndexFault(f"the index failed: {type(error).__name__}: {getattr(error, 'orig', None) or ''}") from error
 
 
-def _writing_engine(path: Path) -> Engine:
+def _writing_engine(path: Path, *, durable: bool) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         return connection

@@ -4,12 +4,13 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from storage.index.prepared import Prepared
 from storage.index.schema import METADATA, STATE
 
 _POSITION: Final = "position"
 _REBUILDING: Final = "rebuilding"
-_VALUE: Final = select(STATE.c.value).where(STATE.c.key == bindparam("asked"))
-_ADVANCE: Final = update(STATE).where(STATE.c.key == _POSITION).values(value=bindparam("reached"))
+_VALUE: Final = Prepared(select(STATE.c.value).where(STATE.c.key == bindparam("asked")))
+_ADVANCE: Final = Prepared(update(STATE).where(STATE.c.key == bindparam("asked")).values(value=bindparam("reached")))
 
 
 def position(connection: Connection) -> int:
@@ -20,7 +21,7 @@ def position(connection: Connection) -> int:
 def advance(connection: Connection, sequence: int) -> None:
     """Say that the rows have reached this ledger sequence; in the transaction that writes them. Never goes back."""
     if sequence > position(connection):
-        connection.execute(_ADVANCE, {"reached": str(sequence)})
+        _ADVANCE.run(connection, [{"asked": _POSITION, "reached": str(sequence)}])
 
 
 def rebuilding(connection: Connection) -> bool:
@@ -43,7 +44,8 @@ def end_rebuild(connection: Connection) -> None:
 
 
 def _value(connection: Connection, key: str) -> str | None:
-    return connection.execute(_VALUE, {"asked": key}).scalar()
+    rows = _VALUE.rows(connection, asked=key)
+    return str(rows[0][0]) if rows else None
 
 
 def _set(connection: Connection, key: str, value: str) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, tuple_, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from storage.errors import InstanceConflict
 from storage.identifiers import ObjectId
 from storage.index.columns import SCALAR_FACTS
 from storage.index.facts import facts_of, facts_text
+from storage.index.prepared import Prepared
 from storage.index.schema import (
     INSTANCE,
     SERIES,
@@ -30,23 +31,26 @@ from storage.instance import InstanceRows, SealedInstance, StudyFacts
 
 _FIXED_SETS: Final = ("performing_physicians", "modalities", "body_parts")
 
-# Statements are made once: making one costs several times as much as executing it, and a commit is often of one object.
-_KNOWN_INSTANCES: Final = select(INSTANCE.c.sop_instance_uid, INSTANCE.c.object_id).where(
-    INSTANCE.c.sop_instance_uid.in_(bindparam("uids", expanding=True))
+_KNOWN_INSTANCE: Final = Prepared(
+    select(INSTANCE.c.sop_instance_uid, INSTANCE.c.object_id).where(INSTANCE.c.sop_instance_uid == bindparam("uid"))
 )
-_KNOWN_STUDIES: Final = select(
-    STUDY.c.id, STUDY.c.facts, STUDY.c.modalities_in_study_text, STUDY.c.sop_classes_in_study_text
-).where(STUDY.c.study_uid.in_(bindparam("uids", expanding=True)))
-_KNOWN_SERIES: Final = select(SERIES.c.id, SERIES.c.study_fk, SERIES.c.series_uid, SERIES.c.differs).where(
-    tuple_(SERIES.c.study_fk, SERIES.c.series_uid).in_(bindparam("keys", expanding=True))
+_KNOWN_STUDY: Final = Prepared(
+    select(STUDY.c.id, STUDY.c.facts, STUDY.c.modalities_in_study_text, STUDY.c.sop_classes_in_study_text).where(
+        STUDY.c.study_uid == bindparam("uid")
+    )
 )
-_NEW_INSTANCES: Final = INSTANCE.insert()
-_COUNT_SERIES: Final = (
+_KNOWN_SERIES: Final = Prepared(
+    select(SERIES.c.id, SERIES.c.differs).where(
+        SERIES.c.study_fk == bindparam("study"), SERIES.c.series_uid == bindparam("uid")
+    )
+)
+_NEW_INSTANCE: Final = Prepared(INSTANCE.insert(), [column.name for column in INSTANCE.c if not column.primary_key])
+_COUNT_SERIES: Final = Prepared(
     update(SERIES)
     .where(SERIES.c.id == bindparam("row"))
     .values(instance_count=SERIES.c.instance_count + bindparam("more"), differs=bindparam("told"))
 )
-_COUNT_STUDIES: Final = (
+_COUNT_STUDY: Final = Prepared(
     update(STUDY)
     .where(STUDY.c.id == bindparam("row"))
     .values(
@@ -157,7 +161,7 @@ class _Batch:
         self._series = self._known_series(new)
         self._insert_series(new)
         differs = {at: self._count(entry) for at, entry in new.items()}
-        self._connection.execute(_NEW_INSTANCES, [self._instance_row(entry) for entry in new.values()])
+        _NEW_INSTANCE.run(self._connection, [self._instance_row(entry) for entry in new.values()])
         self._write_series()
         self._write_studies()
         return [differs.get(at, ()) for at in range(len(self._entries))]
@@ -165,8 +169,9 @@ class _Batch:
     def _new_entries(self) -> dict[int, IndexEntry]:
         """Those that are not indexed yet, by their place in the batch."""
         uids = {_instance_uid(entry) for entry in self._entries}
-        known = self._connection.execute(_KNOWN_INSTANCES, {"uids": list(uids)})
-        indexed = {row.sop_instance_uid: row.object_id for row in known}
+        indexed: dict[str, str] = {}
+        for uid in uids:
+            indexed.update(_KNOWN_INSTANCE.rows(self._connection, uid=uid))
         new = {}
         for at, entry in enumerate(self._entries):
             uid = _instance_uid(entry)
@@ -179,9 +184,11 @@ class _Batch:
 
     def _known_studies(self, new: Mapping[int, IndexEntry]) -> dict[str, _Study]:
         uids = {entry.rows.facts.study_uid for entry in new.values()}
-        known = self._connection.execute(_KNOWN_STUDIES, {"uids": list(uids)})
-        studies = (_Study(key, facts_of(facts), _split(held), _split(classes)) for key, facts, held, classes in known)
-        return {study.facts.study_uid: study for study in studies}
+        return {
+            uid: _Study(key, facts_of(facts), _split(held), _split(classes))
+            for uid in uids
+            for key, facts, held, classes in _KNOWN_STUDY.rows(self._connection, uid=uid)
+        }
 
     def _insert_studies(self, new: Mapping[int, IndexEntry]) -> None:
         """The first entry of each study that is not there fixes it."""
@@ -212,8 +219,11 @@ class _Batch:
 
     def _known_series(self, new: Mapping[int, IndexEntry]) -> dict[tuple[int, str], _Series]:
         wanted = {self._series_key(entry) for entry in new.values()}
-        known = self._connection.execute(_KNOWN_SERIES, {"keys": list(wanted)})
-        return {(study_fk, uid): _Series(key, json.loads(differs)) for key, study_fk, uid, differs in known}
+        return {
+            (study, uid): _Series(key, json.loads(differs))
+            for study, uid in wanted
+            for key, differs in _KNOWN_SERIES.rows(self._connection, study=study, uid=uid)
+        }
 
     def _insert_series(self, new: Mapping[int, IndexEntry]) -> None:
         first: dict[tuple[int, str], IndexEntry] = {}
@@ -265,7 +275,7 @@ class _Batch:
             {"row": series.id, "more": series.instances, "told": _json(series.reported)}
             for series in self._series.values()
         ]
-        self._connection.execute(_COUNT_SERIES, rows)
+        _COUNT_SERIES.run(self._connection, rows)
 
     def _write_studies(self) -> None:
         rows = [
@@ -278,7 +288,7 @@ class _Batch:
             }
             for study in self._studies.values()
         ]
-        self._connection.execute(_COUNT_STUDIES, rows)
+        _COUNT_STUDY.run(self._connection, rows)
         later = {study.id: study.new_modalities for study in self._studies.values()}
         self._insert_set(STUDY_MODALITY, later, fixed=False)
         self._insert_set(STUDY_SOP_CLASS, {study.id: study.new_sop_classes for study in self._studies.values()})

@@ -40,7 +40,7 @@ def staged(store, data=b"data"):
 
 def put(store, address, data=b"data"):
     writer, handle = staged(store, data)
-    store.publish([(address, handle)])
+    store.publish(address, handle)
     writer.discard()
 
 
@@ -56,7 +56,7 @@ def test_what_was_written_is_read_at_any_place(store):
     writer = store.create(new_object_id())
     for piece in (b"01", bytearray(b"234"), memoryview(b"56789")):
         writer.write(piece)
-    store.publish([(ONE, writer.stage())])
+    store.publish(ONE, writer.stage())
     reader = store.open(ONE)
     assert reader.size == 10
     assert [reader.read_at(0, 3), reader.read_at(8, 10), reader.read_at(10, 1)] == [b"012", b"89", b""]
@@ -71,28 +71,37 @@ def test_nothing_is_visible_before_it_is_published(store):
         store.open(ONE)
 
 
-def test_a_batch_is_published_whole(store):
-    (_, one), (_, two) = staged(store, b"one"), staged(store, b"two")
-    store.publish([(ONE, one), (TWO, two)])
-    assert content(store, ONE) == b"one" and content(store, TWO) == b"two"
-    assert list(store.addresses()) == [ONE, TWO]
-
-
 def test_publishing_again_changes_nothing(store):
     writer, handle = staged(store)
-    store.publish([(ONE, handle)])
-    store.publish([(ONE, handle)])
+    store.publish(ONE, handle)
+    store.publish(ONE, handle)
     writer.discard()
     assert content(store, ONE) == b"data"
 
 
-def test_nothing_published_is_ever_replaced_and_nothing_of_such_a_batch_appears(store):
+def test_nothing_published_is_ever_replaced(store):
     put(store, TWO, b"first")
-    (_, one), (_, two) = staged(store, b"one"), staged(store, b"second")
+    _, second = staged(store, b"second")
     with pytest.raises(IntegrityFault):
-        store.publish([(ONE, one), (TWO, two)])
+        store.publish(TWO, second)
     assert content(store, TWO) == b"first"
-    assert list(store.addresses()) == [TWO]
+
+
+def test_what_is_retracted_is_invisible_and_still_staged(store):
+    _, handle = staged(store)
+    store.publish(ONE, handle)
+    store.retract(ONE, handle)
+    store.retract(ONE, handle)
+    assert list(store.addresses()) == [] and len(list(store.staged())) == 1
+    store.publish(ONE, handle)
+    assert content(store, ONE) == b"data"
+
+
+def test_retracting_leaves_another_objects_name_alone(store):
+    put(store, ONE, b"first")
+    _, second = staged(store, b"second")
+    store.retract(ONE, second)
+    assert content(store, ONE) == b"first"
 
 
 def test_discarding_after_publishing_keeps_the_object(store):
@@ -136,7 +145,7 @@ def test_a_crash_leaves_what_was_staged_to_be_found_and_swept(world):
     unfinished.write(b"un")
     staged(store, b"staged")
     _, published = staged(store, b"published")
-    store.publish([(ONE, published)])
+    store.publish(ONE, published)
 
     later = world.open()
     found = []
@@ -176,7 +185,6 @@ def test_strangers_are_named(tmp_path):
     store = world.open()
     put(store, ONE)
     folder = world.folder
-    (folder / "objects" / "02").mkdir()
     misplaced = folder / "objects" / "02" / ONE.hex()
     for path in (
         folder / "x",

@@ -30,13 +30,13 @@ class KilledBeforePublishing:
     def __getattr__(self, name):
         return getattr(self._real, name)
 
-    def publish(self, batch):
+    def publish(self, address, staged):
         raise StoreReadOnly("killed")
 
 
 class KilledAfterPublishing(KilledBeforePublishing):
-    def publish(self, batch):
-        self._real.publish(batch)
+    def publish(self, address, staged):
+        self._real.publish(address, staged)
         raise StoreReadOnly("killed")
 
 
@@ -264,6 +264,35 @@ def test_a_fault_in_the_committer_itself_answers_everybody(world, monkeypatch):
     with pytest.raises(StoreReadOnly):
         repository.commit(one, PROVENANCE)
     assert repository.read_only
+
+
+def test_what_a_power_loss_takes_from_the_index_is_told_again(world):
+    """The index is not synced with each commit (docs/decisions): an earlier state of it is what may be left."""
+    repository = world.start()
+    store(repository)
+    world.stop()
+    earlier = world.index.read_bytes()
+    repository = world.start()
+    for number in (2, 3):
+        store(repository, data_set(f"1.2.3.1.{number}"), f"1.2.3.1.{number}")
+    repository.record("labelled", {"study_uid": "1.2.3", "label": "research"}, {})
+    before = list(repository.reader.kept())
+    world.stop()
+    world.index.write_bytes(earlier)
+    again = world.start()
+    assert (again.recovery.recovered, again.recovery.indexed) == (0, 3)
+    assert list(again.reader.kept()) == before
+    assert again.reader.study_facts("1.2.3").labels == {"research"}
+
+
+def test_a_refused_object_loses_the_published_name_it_had(world):
+    repository = world.start()
+    store(repository)
+    conflicting = sealed(repository, data_set(patient="P2"), declared())
+    with pytest.raises(StorageError):
+        repository.commit(conflicting, PROVENANCE)
+    assert len(world.published()) == 1 and world.staged() == []
+    readable(repository)
 
 
 def test_a_lost_index_is_made_anew_with_its_labels(world):
