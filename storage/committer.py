@@ -24,7 +24,14 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from storage.errors import InstanceConflict, IntegrityFault, ObjectMissing, StorageError, StoreReadOnly
+from storage.errors import (
+    CommitUnfinished,
+    InstanceConflict,
+    IntegrityFault,
+    ObjectMissing,
+    StorageError,
+    StoreReadOnly,
+)
 from storage.health import Health
 from storage.identifiers import ObjectId, Uid
 from storage.index.committed import AUTHORITY, LABELLED, STORED, UNLABELLED, apply_committed, kept_content
@@ -159,7 +166,8 @@ class Committer:
 
         Raises:
             InstanceConflict: another object is kept under its SOP Instance UID.
-            StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step failed.
+            CommitUnfinished: a step failed from the commit point on.
+            StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step before it failed.
         """
         work = _Store(sealed, provenance)
         address = sealed.received.address
@@ -260,7 +268,7 @@ class Committer:
                 raise
             # The object may be committed: it stays, and start-up finds out (DESIGN 5).
             self._health.fail(f"a step of the commit failed: {type(error).__name__}: {error}")
-            raise StoreReadOnly("the commit did not come to its end") from error
+            raise CommitUnfinished("the commit did not come to its end") from error
         for work, entry, differing in zip(decided, entries, differs, strict=True):
             _answer(work, entry, differing)
 

@@ -73,6 +73,12 @@ class StoreReadOnly(StorageError):
     number = 211
 
 
+class CommitUnfinished(StoreReadOnly):
+    """A step from the commit point on failed: whether the object is kept is known after the next start."""
+
+    number = 214
+
+
 class StoreNotReady(StorageError):
     """The index is being rebuilt; what it would answer is not complete yet."""
 

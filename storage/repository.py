@@ -11,7 +11,7 @@ from pathlib import Path
 
 from storage.committer import RECORDABLE, Committer
 from storage.crypto.keyring import Keyring
-from storage.errors import StoreNotReady, StoreReadOnly
+from storage.errors import CommitUnfinished, StoreNotReady, StoreReadOnly
 from storage.health import Health
 from storage.index import state
 from storage.index.engine import IndexEngine
@@ -111,18 +111,24 @@ class Repository:
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
         """Make an object visible, durable, recorded and findable, in that order, before returning.
 
-        What was staged is removed in any case; from the ledger append on, that is a second name of the object only.
+        What was staged is removed, unless the commit point was reached and not the end: then its name stays in staging,
+        which is where the next start looks.
 
         Raises:
             InstanceConflict: another object is kept under this SOP Instance UID.
-            StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step failed. After the ledger append, which is the
-                commit point, the object is kept all the same, and the store is read-only.
+            CommitUnfinished: a step failed from the ledger append on, which is the commit point. The object may be kept
+                all the same, and the store is read-only.
+            StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step before it failed.
         """
+        intake = self._intake(sealed.received)
         try:
             self._check_writable()
             return self._committer.commit(sealed, dict(provenance))
+        except CommitUnfinished:
+            intake.leave()
+            raise
         finally:
-            self._intake(sealed.received).discard()
+            intake.discard()
 
     def record(self, event: str, facts: Mapping[str, object], provenance: Mapping[str, object]) -> LedgerEntry:
         """Commit an event that is no object, facts and provenance being JSON values.

@@ -29,7 +29,7 @@ SALT_BYTES = 32
 class Intake(StagedBytes):
     """One object's bytes, until it is committed or discarded. Used by one thread."""
 
-    __slots__ = ("_address", "_blob", "_declared", "_health", "_inspector", "_object_id", "_size", "_writer")
+    __slots__ = ("_address", "_blob", "_declared", "_health", "_inspector", "_left", "_object_id", "_size", "_writer")
 
     def __init__(self, declared: DeclaredInstance, blobs: BlobStore, keyring: Keyring, health: Health) -> None:
         """Raises `UnsupportedTransferSyntax`, `OutOfSpace`, `StoreReadOnly`."""
@@ -38,6 +38,7 @@ class Intake(StagedBytes):
         self._inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED)
         self._address = hmac.new(keyring.address_key, digestmod=hashlib.sha256)
         self._size = 0
+        self._left = False
         self._object_id = new_object_id()
         self._writer = blobs.create(self._object_id)
         self._blob = BlobSealer(keyring, self._object_id, declared, self._writer.write)
@@ -124,8 +125,13 @@ class Intake(StagedBytes):
             raise
 
     def discard(self) -> None:
-        """Remove what is staged; idempotent, and nothing at all once the object is published."""
-        self._writer.discard()
+        """Remove what is staged; idempotent, and nothing at all once the object is published, or was left."""
+        if not self._left:
+            self._writer.discard()
+
+    def leave(self) -> None:
+        """Let the synced object keep its staging name: whether it is committed is for the next start to find out."""
+        self._left = True
 
 
 def commitment(trailer: Trailer) -> str:

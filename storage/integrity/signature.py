@@ -7,6 +7,7 @@ received bytes are never re-encoded.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -118,7 +119,7 @@ class Signer:
             mac.update(header(tag, vr, len(_padded(vr, value))) + _padded(vr, value))
         value = self._key.sign(mac.digest(), PKCS1v15(), Prehashed(SHA256()))
         signature = (*identity, (0x04000115, b"OB", self._certificate), (0x04000120, b"OB", value))
-        tags = b"".join(_tag(tag) for tag in inspection.signed_tags)
+        tags = Struct(f"<{2 * len(inspection.signed_tags)}H").pack(*chain(*map(_halves, inspection.signed_tags)))
         parameters: tuple[_Field, ...] = (
             (0x04000005, b"US", number),
             (0x04000010, b"UI", syntax.mac_syntax.encode()),
@@ -136,8 +137,8 @@ class Signer:
         )
 
 
-def _tag(tag: int) -> bytes:
-    return (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+def _halves(tag: int) -> tuple[int, int]:
+    return tag >> 16, tag & 0xFFFF
 
 
 def _padded(vr: bytes, value: bytes) -> bytes:

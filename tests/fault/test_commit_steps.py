@@ -6,7 +6,15 @@ import os
 import pytest
 
 from storage import disk
-from storage.errors import IndexFault, IntegrityFault, LedgerDamaged, ObjectMissing, StorageError, StoreReadOnly
+from storage.errors import (
+    CommitUnfinished,
+    IndexFault,
+    IntegrityFault,
+    LedgerDamaged,
+    ObjectMissing,
+    StorageError,
+    StoreReadOnly,
+)
 from storage.index import committed
 from storage.index.predicate import EVERYTHING
 from storage.instance import StoreOutcome
@@ -196,6 +204,29 @@ def test_a_failed_ledger_append_keeps_the_object_until_the_next_start_knows(worl
     assert (again.recovery.recovered, again.recovery.indexed) == (1, 1)
     assert kept(again) == ["1.2.3.1.1", "1.2.3.1.2"] and world.staged() == []
     readable(again)
+
+
+def test_an_append_that_never_reached_the_disk_leaves_nothing_after_the_next_start(world, monkeypatch):
+    repository = world.start()
+    store(repository)
+    real = disk.write_all
+
+    def write_all(file, data):
+        if "/ledger/" in os.readlink(f"/proc/self/fd/{file}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file, data)
+
+    one = sealed(repository, data_set("1.2.3.1.2"), declared("1.2.3.1.2"))
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "write_all", write_all)
+        with pytest.raises(CommitUnfinished):
+            repository.commit(one, PROVENANCE)
+    one.received.staged.discard()
+    assert len(world.staged()) == 1 and len(world.published()) == 2
+    world.stop()
+    again = world.start()
+    assert again.recovery.swept == 1 and world.staged() == [] and len(world.published()) == 1
+    assert store(again, data_set("1.2.3.1.2"), "1.2.3.1.2").outcome is StoreOutcome.STORED
 
 
 def test_killed_between_the_ledger_and_the_journal(world):
