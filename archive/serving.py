@@ -26,12 +26,13 @@ from archive.services.query import QueryService
 from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE
-from auth.identity.authenticator import Authenticator
+from auth.identity.authenticator import Authenticator, Unthrottled
 from auth.identity.chain import Chain, Provider
 from auth.identity.passcode import LocalPasscodes
 from auth.identity.username import AssertedUsers
 from auth.node.peer import NodeVerifier
 from auth.node.tls import ServerTls
+from storage.repository import now
 
 _log = structlog.get_logger("strongroom.serve")
 
@@ -114,11 +115,12 @@ class Serving:
 def _server(archive: Archive, tls: ServerTls) -> DicomServer:
     settings, audit, repository = archive.settings, archive.audit, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
-    pep = PolicyEnforcementPoint(archive.policies, audit, RegisteredStanding(archive.nodes, archive.users))
+    chain = _chain(archive)
+    pep = PolicyEnforcementPoint(archive.policies, audit, RegisteredStanding(archive.nodes, chain, now))
     admission = AssociationAdmission(
         ae_title=title,
         nodes=NodeVerifier(archive.nodes, archive.authority.node_ca),
-        people=Authenticator(_chain(archive), insecure_without_tls=settings.identity.without_tls == INSECURE),
+        people=Authenticator(chain, Unthrottled(), insecure_without_tls=settings.identity.without_tls == INSECURE),
         pep=pep,
         audit=audit,
     )

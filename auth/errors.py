@@ -44,6 +44,30 @@ class IdentityTypeRefused(AuthenticationFailed):
     number = 312
 
 
+class ProviderUnavailable(AuthenticationFailed):
+    """Who could judge the credential cannot be asked: a directory that is down, keys that cannot be fetched."""
+
+    number = 313
+
+
+class TokenReplayed(AuthenticationFailed):
+    """A good token that was presented before, where that is not allowed. Somebody may have stolen it."""
+
+    number = 314
+
+
+class TooManyAttempts(AuthenticationFailed):
+    """So many attempts failed that this one is not examined."""
+
+    number = 315
+
+
+class ProviderMisconfigured(AuthError):
+    """An identity provider cannot be set up as the settings say: a file, a library or a value is missing."""
+
+    number = 316
+
+
 class PolicyInvalid(AuthError):
     """The policy set does not parse, validate or compile; nothing is permitted until it does."""
 

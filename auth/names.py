@@ -13,6 +13,8 @@ from auth.errors import RecordInvalid
 
 MAX_USERNAME_LENGTH = 64
 """Characters."""
+MAX_EXTERNAL_LENGTH = 256
+"""Characters of a name that comes from outside: a distinguished name, a principal, a subject with its realm."""
 MAX_USERNAME_BYTES = 256
 """Bytes of UTF-8, checked before decoding: four for each character."""
 MAX_ROLES = 64
@@ -66,6 +68,20 @@ def username_from_wire(value: bytes) -> str:
         return checked_username(value.decode("utf-8"))
     except UnicodeDecodeError:
         raise RecordInvalid("a user name is UTF-8") from None
+
+
+def external_name(text: str) -> str:
+    """The name of a person whom somebody else vouches for, in normal form C: 1 to 256 visible characters, no ``!``.
+
+    Raises:
+        RecordInvalid: it is not one.
+    """
+    normal = unicodedata.normalize("NFC", text)
+    if not 0 < len(normal) <= MAX_EXTERNAL_LENGTH or normal != normal.strip():
+        raise RecordInvalid(f"a name has 1 to {MAX_EXTERNAL_LENGTH} characters and no space at its ends")
+    if "!" in normal or any(_invisible(character) for character in normal):
+        raise RecordInvalid("a name holds neither `!` nor characters that cannot be seen")
+    return normal
 
 
 def checked_roles(roles: Iterable[str], known: frozenset[str] | None = None) -> frozenset[str]:

@@ -1,7 +1,9 @@
-"""What auth needs from outside: where users and nodes are kept. Implemented by `archive.records`."""
+"""What auth needs from outside: where users, nodes and presented tokens are kept. Implemented by `archive.records`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from auth.principal import NodeIdentity
@@ -53,3 +55,35 @@ class NodeStore(Protocol):
 
     def pinned_certificates(self) -> tuple[bytes, ...]:
         """DER of every pinned certificate, for the TLS trust anchors."""
+
+
+class Presentation(Enum):
+    """How a token relates to what was presented before."""
+
+    FIRST = "first"
+    AGAIN = "again"
+    """By the node that presented it first."""
+    ELSEWHERE = "elsewhere"
+    """By another node than the first."""
+    SPENT = "spent"
+    """It is good for one presentation, and had it."""
+
+
+class PresentedTokens(Protocol):
+    """Which verified tokens were presented, and by whom; remembered across restarts and processes."""
+
+    def present(self, issuer: str, token_id: str, *, node: str, until: datetime, once: bool) -> Presentation:
+        """Note that a token was presented; atomic, and durable on return.
+
+        Args:
+            issuer: who made the token; ids are unique within an issuer only.
+            token_id: the token's own id, or a digest of what its signature covers.
+            node: the presenting node (`presenter`).
+            until: when the token ends, so that it need not be remembered any longer.
+            once: it is good for one presentation only.
+        """
+
+
+def presenter(node: NodeIdentity) -> str:
+    """What a token is bound to at its first use: the certificate, or the name of a node without one."""
+    return node.fingerprint or f"plain:{node.name}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 
@@ -63,3 +64,5 @@ class Assurance:
     tls: bool
     verified_by: str | None = None
     """The provider that vouched: ``local``, a directory, an issuer."""
+    valid_until: datetime | None = None
+    """From then on the identity is past its time, and the association is refused its next operation; None: never."""

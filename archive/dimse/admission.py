@@ -17,7 +17,15 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn, Protocol
 from uuid import uuid4
 
-from archive.audit.events import Actor, AuditEvent, NodeAuthenticated, NodeRefused, Outcome, UserAuthenticated
+from archive.audit.events import (
+    Actor,
+    AuditEvent,
+    NodeAuthenticated,
+    NodeRefused,
+    Outcome,
+    SecurityAlert,
+    UserAuthenticated,
+)
 from archive.dimse.channel import Admitted, Peer, Rejected
 from archive.dimse.sop_classes import FIND, GET, STORAGE, VERIFICATION
 from archive.enforcement.grant import Grant
@@ -31,7 +39,7 @@ from archive.upper_layer.negotiation import (
     ProposedContext,
 )
 from auth.credential import Secret
-from auth.errors import AccessDenied, AuthenticationFailed, CertificateRefused, UnknownNode
+from auth.errors import AccessDenied, AuthenticationFailed, CertificateRefused, TokenReplayed, UnknownNode
 from auth.identity.authenticator import Authenticated, OfferedIdentity
 from auth.node.peer import describe
 from auth.principal import NodeIdentity
@@ -64,7 +72,9 @@ class NodeChecks(Protocol):
 class PersonChecks(Protocol):
     """What is asked of `auth.identity.authenticator.Authenticator`."""
 
-    def authenticate(self, offered: OfferedIdentity | None, node: NodeIdentity, *, tls: bool) -> Authenticated:
+    def authenticate(
+        self, offered: OfferedIdentity | None, node: NodeIdentity, *, tls: bool, source: str
+    ) -> Authenticated:
         """Who is at the node. Raises `AuthenticationFailed`."""
 
 
@@ -142,7 +152,7 @@ class AssociationAdmission:
             self._refuse_node(_CALLING, actor, peer, "the calling AE title does not belong to the node")
         # 6 The person: demanded, offered, verified (PS3.7 D.3.3.7).
         try:
-            authenticated = self._people.authenticate(_offered(request), node, tls=peer.tls)
+            authenticated = self._people.authenticate(_offered(request), node, tls=peer.tls, source=peer.address)
         except AuthenticationFailed as error:
             self._refuse_person(actor, request, error)
         # 7 The session, frozen; nobody reads a certificate or credential again.
@@ -178,15 +188,20 @@ class AssociationAdmission:
 
     def _refuse_person(self, actor: Actor, request: AssociationRequest, error: AuthenticationFailed) -> NoReturn:
         offered = request.user_identity
-        self._audit.record(
+        claimed = _visible(error.claimed or "")
+        events: list[AuditEvent] = [
             UserAuthenticated(
                 actor,
                 Outcome.MINOR_FAILURE,
                 error.reason,
                 identity_type=offered.identity_type if offered else 0,
-                claimed=_visible(error.claimed or ""),
+                claimed=claimed,
             )
-        )
+        ]
+        if isinstance(error, TokenReplayed):
+            # Whoever presents what another node presented first may have stolen it.
+            events.append(SecurityAlert(actor, Outcome.SERIOUS_FAILURE, error.reason, description=f"of {claimed}"))
+        self._audit.record(*events)
         raise Rejected(*_IDENTITY) from error
 
 

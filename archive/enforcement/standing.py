@@ -5,11 +5,13 @@ gone, disabled or re-keyed denies, and roles are those that both admission and t
 that a change can narrow a running association at once and widen it only at the next one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from archive.session import AssociationSession
-from auth.ports import NodeStore, UserStore
+from auth.ports import NodeStore
 from auth.principal import NodeIdentity, NodeTrust, Principal
 
 
@@ -36,12 +38,21 @@ class Standing(Protocol):
         """
 
 
-class RegisteredStanding:
-    """Standing by the registers of nodes and users; both lookups are expected to be answered from memory."""
+class VouchedPeople(Protocol):
+    """What is asked of `auth.identity.chain.Chain`."""
 
-    def __init__(self, nodes: NodeStore, users: UserStore) -> None:
+    def still(self, principal: Principal, verified_by: str | None) -> Principal | None:
+        """The person now; None where whoever vouched does not any more."""
+
+
+class RegisteredStanding:
+    """Standing by the register of nodes, and by whoever vouched for the person."""
+
+    def __init__(self, nodes: NodeStore, people: VouchedPeople, clock: Callable[[], datetime]) -> None:
+        """``clock`` gives aware times."""
         self._nodes = nodes
-        self._users = users
+        self._people = people
+        self._clock = clock
 
     def subjects(self, session: AssociationSession) -> Subjects:
         """See `Standing.subjects`."""
@@ -63,7 +74,10 @@ class RegisteredStanding:
         admitted = session.principal
         if admitted is None:
             return None
-        record = self._users.user(admitted.name)
-        if record is None or not record.enabled:
-            raise NotInGoodStanding(f"user {admitted.name} is removed or disabled")
-        return Principal(admitted.name, record.roles & admitted.roles, record.attributes)
+        assurance = session.assurance
+        if assurance.valid_until is not None and self._clock() >= assurance.valid_until:
+            raise NotInGoodStanding(f"the identity of {admitted.name} is past its time")
+        now = self._people.still(admitted, assurance.verified_by)
+        if now is None:
+            raise NotInGoodStanding(f"user {admitted.name} is removed or disabled, or nobody can say")
+        return now

@@ -4,6 +4,7 @@ The same steps for every type; what differs between types is in the providers of
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from auth.credential import (
     Credential,
@@ -14,8 +15,14 @@ from auth.credential import (
     Username,
     UsernamePasscode,
 )
-from auth.errors import AuthenticationFailed, IdentityRequired, IdentityTypeRefused, RecordInvalid
-from auth.identity.chain import Chain
+from auth.errors import (
+    AuthenticationFailed,
+    IdentityRequired,
+    IdentityTypeRefused,
+    ProviderUnavailable,
+    RecordInvalid,
+)
+from auth.identity.chain import Chain, Vouched
 from auth.names import username_from_wire
 from auth.principal import Assurance, IdentityDemand, NodeIdentity, Principal
 
@@ -36,16 +43,43 @@ class Authenticated:
     principal: Principal | None
     assurance: Assurance
     server_response: bytes | None
-    """For sub-item 59H where the requestor asked for a positive response (PS3.7 D.3.3.7.2): empty for types 1 and 2.
-    None: no identity was verified, and no 59H is sent."""
+    """For sub-item 59H where the requestor asked for a positive response (PS3.7 D.3.3.7.2): empty for types 1 and 2,
+    what the provider says for the others. None: no identity was verified, and no 59H is sent."""
+
+
+class AttemptThrottle(Protocol):
+    """What is asked of `auth.identity.throttle.Throttle`."""
+
+    def admit(self, name: str, source: str) -> None:
+        """Raises `TooManyAttempts` where attempts for this name from this source have to wait."""
+
+    def failed(self, name: str, source: str) -> None:
+        """An attempt was examined and was not good."""
+
+    def succeeded(self, name: str, source: str) -> None:
+        """An attempt was good."""
+
+
+class Unthrottled:
+    """Every attempt is examined."""
+
+    def admit(self, name: str, source: str) -> None:
+        """Always."""
+
+    def failed(self, name: str, source: str) -> None:
+        """Is forgotten."""
+
+    def succeeded(self, name: str, source: str) -> None:
+        """Is forgotten."""
 
 
 class Authenticator:
     """The one place where a person is verified. Shared by all associations; thread-safe."""
 
-    def __init__(self, chain: Chain, *, insecure_without_tls: bool = False) -> None:
+    def __init__(self, chain: Chain, throttle: AttemptThrottle, *, insecure_without_tls: bool = False) -> None:
         """``insecure_without_tls``: the operator wrote ``insecure``, and credentials may cross the network in clear."""
         self._chain = chain
+        self._throttle = throttle
         self._insecure_without_tls = insecure_without_tls
 
     @property
@@ -53,8 +87,10 @@ class Authenticator:
         """The types that somebody here verifies."""
         return self._chain.identity_types
 
-    def authenticate(self, offered: OfferedIdentity | None, node: NodeIdentity, *, tls: bool) -> Authenticated:
-        """Verify who is at the node.
+    def authenticate(
+        self, offered: OfferedIdentity | None, node: NodeIdentity, *, tls: bool, source: str
+    ) -> Authenticated:
+        """Verify who is at the node; ``source`` is the address that the connection came from.
 
         Raises:
             IdentityRequired: the node must say, and did not.
@@ -83,9 +119,26 @@ class Authenticator:
         # 5 Well-formed: PS3.7 Table D.3-14.
         credential = _credential(offered)
         # 6 Good.
-        principal, provider = self._chain.verify(credential, node, claimed=claimed)
-        assurance = Assurance(identity_type=identity_type, tls=tls, verified_by=provider)
-        return Authenticated(principal, assurance, b"")
+        vouched, provider = self._examined(credential, node, claimed, source)
+        assurance = Assurance(identity_type, tls, verified_by=provider, valid_until=vouched.valid_until)
+        return Authenticated(vouched.principal, assurance, vouched.server_response)
+
+    def _examined(
+        self, credential: Credential, node: NodeIdentity, claimed: str | None, source: str
+    ) -> tuple[Vouched, str]:
+        """What the chain says, unless too many attempts like this one have failed."""
+        attempt = claimed or f"type {credential.identity_type}"
+        self._throttle.admit(attempt, source)
+        try:
+            vouched = self._chain.verify(credential, node, claimed=claimed)
+        except ProviderUnavailable:
+            # Nobody has looked at the credential, so nobody has guessed.
+            raise
+        except AuthenticationFailed:
+            self._throttle.failed(attempt, source)
+            raise
+        self._throttle.succeeded(attempt, source)
+        return vouched
 
 
 def claimed_name(offered: OfferedIdentity) -> str | None:

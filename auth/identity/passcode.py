@@ -12,7 +12,8 @@ from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 
 from auth.credential import Credential, Secret, UsernamePasscode
 from auth.errors import AuthenticationFailed, RecordInvalid
-from auth.identity.chain import NOT_MINE, Verdict
+from auth.identity.chain import NOT_MINE, Verdict, Vouched
+from auth.identity.overrides import local_now
 from auth.ports import UserStore
 from auth.principal import NodeIdentity, Principal
 
@@ -54,7 +55,7 @@ class LocalPasscodes:
         # Nobody knows what this is the hash of: an unknown name costs as much time as a wrong passcode.
         self._nobody = hash_passcode(Secret(secrets.token_bytes(32)))
 
-    def verify(self, credential: Credential, node: NodeIdentity) -> Principal | Verdict:
+    def verify(self, credential: Credential, node: NodeIdentity) -> Vouched | Verdict:
         """The user whose passcode this is.
 
         Raises:
@@ -80,7 +81,11 @@ class LocalPasscodes:
         # 5 A hash from weaker days is made anew, now that the passcode is at hand.
         if _HASHER.check_needs_rehash(kept):
             self._users.replace_hash(user.name, hash_passcode(credential.passcode), instead_of=kept)
-        return Principal(name=user.name, roles=user.roles, attributes=user.attributes)
+        return Vouched(Principal(name=user.name, roles=user.roles, attributes=user.attributes))
+
+    def still(self, principal: Principal) -> Principal | None:
+        """The user as the record says now."""
+        return local_now(principal, self._users)
 
     def _matches(self, kept: str, passcode: Secret, claimed: str) -> bool:
         if not _TURNS.acquire(timeout=self._wait_seconds):

@@ -2,7 +2,8 @@
 
 from auth.credential import Credential, Username
 from auth.errors import AuthenticationFailed
-from auth.identity.chain import NOT_MINE, Verdict
+from auth.identity.chain import NOT_MINE, Verdict, Vouched
+from auth.identity.overrides import local_now
 from auth.ports import UserStore
 from auth.principal import NodeIdentity, Principal
 
@@ -16,7 +17,7 @@ class AssertedUsers:
     def __init__(self, users: UserStore) -> None:
         self._users = users
 
-    def verify(self, credential: Credential, node: NodeIdentity) -> Principal | Verdict:
+    def verify(self, credential: Credential, node: NodeIdentity) -> Vouched | Verdict:
         """The user with those of their roles that the node may assert.
 
         Raises:
@@ -37,4 +38,8 @@ class AssertedUsers:
         roles = user.roles & node.asserts_roles
         if not roles:
             raise AuthenticationFailed("the node may assert none of the user's roles", claimed=credential.name)
-        return Principal(name=user.name, roles=roles, attributes=user.attributes)
+        return Vouched(Principal(name=user.name, roles=roles, attributes=user.attributes))
+
+    def still(self, principal: Principal) -> Principal | None:
+        """The user as the record says now, with those of its roles that the node could assert."""
+        return local_now(principal, self._users)

@@ -17,7 +17,6 @@ from pydicom.filewriter import write_dataset
 from archive.audit.events import AuditEvent
 from archive.enforcement.attributes import is_keyword
 from archive.enforcement.pep import PolicyEnforcementPoint
-from archive.enforcement.standing import RegisteredStanding
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
 from auth.policy.engine import PolicyEngine
@@ -42,7 +41,7 @@ from storage.instance import (
 )
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from tests.simulators.records import MemoryNodes, MemoryUsers
-from tests.simulators.subjects import session
+from tests.simulators.subjects import session, standing
 
 POLICIES = Path(__file__).parents[2] / "config" / "policies"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -242,7 +241,7 @@ class World:
         self.reader = IndexReader(self.index)
         self.repository = MemoryRepository(self.index)
         engine = PolicyEngine.load(policies, is_keyword)
-        self.pep = PolicyEnforcementPoint(engine, self.trail, RegisteredStanding(self.nodes, self.users))
+        self.pep = PolicyEnforcementPoint(engine, self.trail, standing(self.nodes, self.users))
 
     def admit(self, at: NodeIdentity, who: Principal | None = None) -> AssociationSession:
         """Register both as they are, and open a session."""

@@ -3,7 +3,12 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from archive.enforcement.standing import RegisteredStanding
 from archive.session import AssociationSession
+from auth.identity.chain import Chain
+from auth.identity.passcode import LocalPasscodes
+from auth.identity.username import AssertedUsers
+from auth.ports import NodeStore, UserStore
 from auth.principal import Assurance, IdentityDemand, NodeIdentity, NodeTrust, Principal
 
 FINGERPRINT = "5e" * 32
@@ -46,3 +51,9 @@ def session(at: NodeIdentity | Iterable[str], who: Principal | None = None) -> A
         correlation_id="c0ffee",
         established=datetime(2026, 1, 1, tzinfo=UTC),
     )
+
+
+def standing(nodes: NodeStore, users: UserStore) -> RegisteredStanding:
+    """By the registers, for people whom the archive itself vouches for."""
+    people = Chain([AssertedUsers(users), LocalPasscodes(users)])
+    return RegisteredStanding(nodes, people, lambda: datetime.now(UTC))

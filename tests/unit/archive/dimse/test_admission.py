@@ -17,7 +17,7 @@ from archive.upper_layer.negotiation import (
 )
 from auth.credential import Secret
 from auth.errors import CertificateRefused, UnknownNode
-from auth.identity.authenticator import Authenticator
+from auth.identity.authenticator import Authenticator, Unthrottled
 from auth.identity.chain import Chain
 from auth.identity.passcode import LocalPasscodes, hash_passcode
 from auth.identity.username import AssertedUsers
@@ -63,7 +63,7 @@ class Door:
         self.verifier = Verifier()
         world.users.users["alice"] = UserRecord("alice", frozenset({"radiologist"}), {}, _HASH)
         self.set_node(identity=IdentityDemand.REQUIRED)
-        people = Authenticator(Chain([AssertedUsers(world.users), LocalPasscodes(world.users)]))
+        people = Authenticator(Chain([AssertedUsers(world.users), LocalPasscodes(world.users)]), Unthrottled())
         self.people = people
         self.admission = AssociationAdmission(
             ae_title="STRONGROOM", nodes=self.verifier, people=people, pep=world.pep, audit=world.trail

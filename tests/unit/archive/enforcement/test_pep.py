@@ -12,7 +12,6 @@ from archive.enforcement import pep as pep_module
 from archive.enforcement.attributes import is_keyword, resource_of
 from archive.enforcement.grant import Grant, ScopedGrant
 from archive.enforcement.pep import PolicyEnforcementPoint
-from archive.enforcement.standing import RegisteredStanding
 from archive.enforcement.truth import NotCompilable
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -25,7 +24,7 @@ from storage.index.predicate import EVERYTHING
 from storage.instance import StudyFacts
 from tests.simulators.predicate_oracle import selects
 from tests.simulators.records import MemoryNodes, MemoryUsers
-from tests.simulators.subjects import node, person, session
+from tests.simulators.subjects import node, person, session, standing
 
 REPOSITORY = Path(__file__).parents[4]
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -57,7 +56,7 @@ class World:
         self.users = MemoryUsers()
         self.nodes = MemoryNodes()
         self.engine = PolicyEngine.load(policies, is_keyword)
-        self.pep = PolicyEnforcementPoint(self.engine, self.trail, RegisteredStanding(self.nodes, self.users))
+        self.pep = PolicyEnforcementPoint(self.engine, self.trail, standing(self.nodes, self.users))
 
     def admit(self, at: NodeIdentity, who: Principal | None = None) -> AssociationSession:
         """Register both as they are, and open a session."""
