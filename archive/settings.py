@@ -57,8 +57,8 @@ class KeySettings:
 class IdentitySettings:
     """Section ``[identity]``: how people prove who they are (PS3.7 D.3.3.7)."""
 
-    types: tuple[int, ...] = (1, 2)
-    """User identity types that are verified at all (PS3.7 Table D.3-14)."""
+    types: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """User identity types that are verified at all (PS3.7 Table D.3-14), those without a provider excepted."""
     without_tls: str = ""
     """Empty, or the word ``insecure``: take an identity that came over a plain connection."""
 
@@ -104,8 +104,8 @@ _Section = TypeVar("_Section")
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 _HOST: Final = re.compile(r"[A-Za-z0-9:._%-]{1,253}")
 _LEVELS: Final = ("debug", "info", "warning", "error")
-_IDENTITY_TYPES: Final = frozenset({1, 2})
-"""Those of PS3.7 Table D.3-14 that this release verifies."""
+_IDENTITY_TYPES: Final = frozenset({1, 2, 3, 4, 5})
+"""PS3.7 Table D.3-14."""
 
 # Smallest and largest value of every number, both allowed. What is not here is bounded by `_COUNT` or `_SECONDS`.
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -230,6 +230,6 @@ def _check(settings: Settings) -> None:
     if settings.listen.plain and settings.listen.plain_port == settings.listen.port != 0:
         raise SettingsInvalid("listen.plain_port must differ from listen.port")
     if not set(settings.identity.types) <= _IDENTITY_TYPES:
-        raise SettingsInvalid("identity.types may hold 1 and 2, the user identity types that this release verifies")
+        raise SettingsInvalid("identity.types may hold 1 to 5, the user identity types of PS3.7 Table D.3-14")
     if settings.log.level not in _LEVELS:
         raise SettingsInvalid(f"log.level must be one of {', '.join(_LEVELS)}")

@@ -111,9 +111,10 @@ class Chain:
         if provider is None:
             return None
         try:
-            now = provider.still(principal)
+            match provider.still(principal):
+                case Principal(name=principal.name) as now:
+                    return Principal(now.name, now.roles & principal.roles, now.attributes)
+                case _:
+                    return None
         except Exception:  # noqa: BLE001  (a check that fails is a check not passed)
             return None
-        if now is None or now.name != principal.name:
-            return None
-        return Principal(now.name, now.roles & principal.roles, now.attributes)

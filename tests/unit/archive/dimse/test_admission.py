@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from archive.audit.events import AccessRefused, NodeAuthenticated, NodeRefused, Outcome, UserAuthenticated
+from archive.audit.events import (
+    AccessRefused,
+    NodeAuthenticated,
+    NodeRefused,
+    Outcome,
+    SecurityAlert,
+    UserAuthenticated,
+)
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.channel import Peer, Rejected
 from archive.upper_layer.negotiation import (
@@ -16,7 +23,7 @@ from archive.upper_layer.negotiation import (
     encode_reject,
 )
 from auth.credential import Secret
-from auth.errors import CertificateRefused, UnknownNode
+from auth.errors import CertificateRefused, TokenReplayed, UnknownNode
 from auth.identity.authenticator import Authenticator, Unthrottled
 from auth.identity.chain import Chain
 from auth.identity.passcode import LocalPasscodes, hash_passcode
@@ -158,6 +165,17 @@ def test_a_refused_certificate_is_113(door):
     door.verifier.error = CertificateRefused("expired")
     assert door.rejected() == (1, 1, 3)
     assert door.told().reason == "expired"
+
+
+def test_a_token_that_another_node_presented_first_is_an_alert_besides(door, monkeypatch):
+    def replayed(*_, **__):
+        raise TokenReplayed("another node presented it first", claimed="alice@idp")
+
+    monkeypatch.setattr(door.people, "authenticate", replayed)
+    assert door.rejected() == (1, 2, 1)
+    refusal, alert = door.world.trail.events
+    assert isinstance(refusal, UserAuthenticated) and refusal.claimed == "alice@idp"
+    assert isinstance(alert, SecurityAlert) and "alice@idp" in alert.description and alert.actor.node == "WS1"
 
 
 def test_without_tls_a_node_is_known_by_its_title_alone(door):
