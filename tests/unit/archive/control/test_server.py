@@ -87,11 +87,10 @@ def test_a_defect_ends_neither_the_server_nor_shows_its_inside(path, served, cap
 def test_another_user_of_the_machine_is_not_answered(path, served, monkeypatch):
     monkeypatch.setattr(control.os, "geteuid", lambda: 12345)
     monkeypatch.setattr(control, "ROOT", 54321)
-    with raw(path) as connection:
-        # It may be gone before it has heard anything.
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            connection.sendall(b'{"operation":"echo","arguments":{}}\n')
-            assert connection.recv(100) == b""
+    # It may be gone before it has heard anything.
+    with raw(path) as connection, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        connection.sendall(b'{"operation":"echo","arguments":{}}\n')
+        assert connection.recv(100) == b""
     assert served == []
 
 
