@@ -22,9 +22,27 @@ system_packages() {
     fi
     say "installing system packages for $why: ${missing[*]}"
     "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 || say "apt-get update failed; trying on"
-    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
-        >/dev/null || say "could not install: ${missing[*]}"
+    "${run[@]}" sh -c "$INSTALL_WITHOUT_DAEMONS" sh "${missing[@]}" >/dev/null || say "could not install: ${missing[*]}"
 }
+
+# Some packages bring a daemon that would run with a database of its own from now on (slapd, krb5-kdc). The tests start
+# their own, so the daemons are neither started by the installation (policy-rc.d, see invoke-rc.d(8)) nor at the next
+# start of the machine. A policy that the machine has stays as it is.
+INSTALL_WITHOUT_DAEMONS='
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap "rm -f $policy" EXIT
+    trap "exit 1" HUP INT TERM
+    printf "#!/bin/sh\nexit 101\n" >"$policy"
+    chmod 755 "$policy"
+fi
+DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+code=$?
+for package in "$@"; do
+    [ ! -e "/etc/init.d/$package" ] || update-rc.d "$package" disable >/dev/null 2>&1
+done
+exit $code
+'
 
 # a_python : the newest suitable interpreter.
 a_python() {
