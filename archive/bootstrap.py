@@ -18,6 +18,7 @@ from archive.enforcement.attributes import is_keyword
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.records.nodes import NodeRecords
+from archive.records.presented import PresentedRecords
 from archive.records.users import UserRecords
 from archive.settings import Settings, load_settings
 from auth.node.authority import Authority
@@ -29,7 +30,7 @@ from storage.blobs.filesystem import FilesystemBlobs
 from storage.index.engine import IndexEngine
 from storage.integrity.signature import Signer
 from storage.recovery import RecoveryReport
-from storage.repository import Parts, Repository
+from storage.repository import Parts, Repository, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Archive:
     policies: PolicyEngine
     nodes: NodeRecords
     users: UserRecords
+    presented: PresentedRecords
     repository: Repository
     _held: ExitStack = field(repr=False)
 
@@ -116,6 +118,7 @@ def open_archive(home: Home) -> Archive:
             policies=policies,
             nodes=NodeRecords(records),
             users=UserRecords(records),
+            presented=PresentedRecords(records, clock=now),
             repository=repository,
             _held=held.pop_all(),
         )

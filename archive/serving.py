@@ -22,14 +22,14 @@ from archive.enforcement.pep import PolicyEnforcementPoint
 from archive.enforcement.standing import RegisteredStanding
 from archive.errors import ListenFailed
 from archive.home import Home
+from archive.people import People, Surroundings
 from archive.services.query import QueryService
 from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE
-from auth.identity.authenticator import Authenticator, Unthrottled
-from auth.identity.chain import Chain, Provider
-from auth.identity.passcode import LocalPasscodes
-from auth.identity.username import AssertedUsers
+from auth.identity.authenticator import Authenticator
+from auth.identity.chain import Chain
+from auth.identity.throttle import Throttle
 from auth.node.peer import NodeVerifier
 from auth.node.tls import ServerTls
 from storage.repository import now
@@ -57,10 +57,11 @@ class Serving:
         try:
             files = self.archive.authority.files
             self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)
-            self._server = _server(self.archive, self._tls)
+            self._people = _people(self.archive)
         except BaseException:
             self.archive.close()
             raise
+        self._server = _server(self.archive, self._tls, self._people.chain)
 
     @property
     def address(self) -> str:
@@ -108,19 +109,19 @@ class Serving:
                 self.archive.audit.record(ApplicationStopped(Actor()))
         finally:
             self._server.close()
+            self._people.close()
             self.archive.close()
             _log.info("stopped")
 
 
-def _server(archive: Archive, tls: ServerTls) -> DicomServer:
+def _server(archive: Archive, tls: ServerTls, chain: Chain) -> DicomServer:
     settings, audit, repository = archive.settings, archive.audit, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
-    chain = _chain(archive)
     pep = PolicyEnforcementPoint(archive.policies, audit, RegisteredStanding(archive.nodes, chain, now))
     admission = AssociationAdmission(
         ae_title=title,
         nodes=NodeVerifier(archive.nodes, archive.authority.node_ca),
-        people=Authenticator(chain, Unthrottled(), insecure_without_tls=settings.identity.without_tls == INSECURE),
+        people=Authenticator(chain, Throttle(), insecure_without_tls=settings.identity.without_tls == INSECURE),
         pep=pep,
         audit=audit,
     )
@@ -137,8 +138,8 @@ def _server(archive: Archive, tls: ServerTls) -> DicomServer:
     return DicomServer(endpoints, limits, admission, dispatcher, audit)
 
 
-def _chain(archive: Archive) -> Chain:
-    """The providers of the configured identity types."""
-    providers: list[Provider] = [AssertedUsers(archive.users), LocalPasscodes(archive.users)]
-    configured = frozenset(archive.settings.identity.types)
-    return Chain([provider for provider in providers if provider.identity_types <= configured])
+def _people(archive: Archive) -> People:
+    surroundings = Surroundings(
+        archive.home, archive.settings.archive.ae_title, archive.users, archive.presented, clock=now
+    )
+    return People(archive.settings, surroundings)

@@ -4,7 +4,6 @@ An unknown section or key, a wrong type and a value out of range are errors that
 `config/strongroom.toml` shows every key with its default, and a test compares the two.
 """
 
-import dataclasses
 import re
 import tomllib
 import types
@@ -98,7 +97,12 @@ class Settings:
     policy: PolicySettings = field(default_factory=PolicySettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    providers: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
+    """Sections like ``[[directory]]``, by kind and in their order; `archive.people` knows their keys."""
 
+
+PROVIDERS: Final = ("directory", "kerberos", "saml", "jwt")
+"""Kinds of identity providers, each any number of times."""
 
 _Section = TypeVar("_Section")
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
@@ -159,18 +163,27 @@ def parse_settings(text: str) -> Settings:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsInvalid(f"not TOML ({error}): correct that place") from None
-    sections = {section.name: section for section in dataclasses.fields(Settings)}
     hints = typing.get_type_hints(Settings)
-    chosen: dict[str, Any] = {}
+    del hints["providers"]
+    chosen: dict[str, Any] = {
+        "providers": {kind: _tables(kind, table.pop(kind)) for kind in PROVIDERS if kind in table}
+    }
     for name, value in table.items():
-        if name not in sections:
-            raise SettingsInvalid(f"unknown section [{name!r:.40}]: known are {', '.join(sections)}")
+        if name not in hints:
+            known = ", ".join((*hints, *PROVIDERS))
+            raise SettingsInvalid(f"unknown section [{name!r:.40}]: known are {known}")
         if not isinstance(value, dict):
             raise SettingsInvalid(f"{name} is a section: write [{name}] and its keys below")
         chosen[name] = _section(hints[name], name, value)
     settings = Settings(**chosen)
     _check(settings)
     return settings
+
+
+def _tables(kind: str, value: object) -> tuple[Mapping[str, object], ...]:
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise SettingsInvalid(f"{kind} is a section that may be repeated: write [[{kind}]] and its keys below")
+    return tuple(value)
 
 
 def _section(kind: type[_Section], section: str, table: Mapping[str, object]) -> _Section:

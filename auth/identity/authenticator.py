@@ -48,29 +48,19 @@ class Authenticated:
 
 
 class AttemptThrottle(Protocol):
-    """What is asked of `auth.identity.throttle.Throttle`."""
+    """What is asked of `auth.identity.throttle.Throttle`.
 
-    def admit(self, name: str, source: str) -> None:
+    Attempts go by the claimed name, or by the identity type where none is legible.
+    """
+
+    def admit(self, name: str | int, source: str) -> None:
         """Raises `TooManyAttempts` where attempts for this name from this source have to wait."""
 
-    def failed(self, name: str, source: str) -> None:
+    def failed(self, name: str | int, source: str) -> None:
         """An attempt was examined and was not good."""
 
-    def succeeded(self, name: str, source: str) -> None:
+    def succeeded(self, name: str | int, source: str) -> None:
         """An attempt was good."""
-
-
-class Unthrottled:
-    """Every attempt is examined."""
-
-    def admit(self, name: str, source: str) -> None:
-        """Always."""
-
-    def failed(self, name: str, source: str) -> None:
-        """Is forgotten."""
-
-    def succeeded(self, name: str, source: str) -> None:
-        """Is forgotten."""
 
 
 class Authenticator:
@@ -127,7 +117,7 @@ class Authenticator:
         self, credential: Credential, node: NodeIdentity, claimed: str | None, source: str
     ) -> tuple[Vouched, str]:
         """What the chain says, unless too many attempts like this one have failed."""
-        attempt = claimed or f"type {credential.identity_type}"
+        attempt: str | int = claimed or credential.identity_type
         self._throttle.admit(attempt, source)
         try:
             vouched = self._chain.verify(credential, node, claimed=claimed)

@@ -22,6 +22,8 @@ def test_the_shipped_file_says_the_defaults():
 def test_the_shipped_file_names_every_key_there_is_and_comments_it():
     table = tomllib.loads(SHIPPED.read_text())
     for section in dataclasses.fields(Settings):
+        if section.name == "providers":
+            continue  # shown as comments, `test_people`
         keys = {field.name for field in dataclasses.fields(section.type)}
         assert set(table[section.name]) == keys, section.name
     lines = SHIPPED.read_text().splitlines()
@@ -40,6 +42,8 @@ def test_an_empty_file_is_the_defaults():
         ("[listen]\nprot = 1", "unknown key 'prot' in [listen]"),
         ("[lisen]\nport = 1", "unknown section ['lisen']"),
         ("listen = 3", "listen is a section"),
+        ("[saml]\nname = 'x'", "write [[saml]]"),
+        ("jwt = [1]", "write [[jwt]]"),
         ("[listen]\nport = 'x'", "listen.port must be a whole number"),
         ("[listen]\nport = true", "listen.port must be a whole number"),
         ("[listen]\nport = 65536", "listen.port is 65536"),

@@ -24,7 +24,7 @@ from archive.upper_layer.negotiation import (
 )
 from auth.credential import Secret
 from auth.errors import CertificateRefused, TokenReplayed, UnknownNode
-from auth.identity.authenticator import Authenticator, Unthrottled
+from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
 from auth.identity.passcode import LocalPasscodes, hash_passcode
 from auth.identity.username import AssertedUsers
@@ -32,7 +32,7 @@ from auth.ports import NodeRecord, UserRecord
 from auth.principal import IdentityDemand
 from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from tests.simulators.memory_archive import CT, World
-from tests.simulators.subjects import node
+from tests.simulators.subjects import Unthrottled, node
 
 VERIFICATION = "1.2.840.10008.1.1"
 FIND, GET, MOVE = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 3, 2))

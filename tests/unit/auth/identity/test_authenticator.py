@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from auth.credential import JsonWebToken, Secret
 from auth.errors import AuthenticationFailed, IdentityRequired, IdentityTypeRefused
-from auth.identity.authenticator import Authenticator, OfferedIdentity, Unthrottled, claimed_name
+from auth.identity.authenticator import Authenticator, OfferedIdentity, claimed_name
 from auth.identity.chain import NOT_MINE, Chain, Vouched
 from auth.identity.passcode import LocalPasscodes, hash_passcode
 from auth.identity.username import AssertedUsers
 from auth.principal import Assurance, IdentityDemand, Principal
 from tests.simulators.records import MemoryUsers, node_identity, user_record
+from tests.simulators.subjects import Unthrottled
 
 USERS = MemoryUsers(
     user_record("anna", ("radiologist", "administrator"), passcode_hash=hash_passcode(Secret(b"right"))),
