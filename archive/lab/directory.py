@@ -246,6 +246,7 @@ objectClass: pwdPolicy
 cn: default
 pwdAttribute: userPassword
 pwdMustChange: TRUE
+pwdLockout: TRUE
 
 """
 

@@ -62,6 +62,20 @@ class Entry:
     """Of the attributes that were asked for, by their names in lower case."""
 
 
+class _PasswordPolicy:
+    """What a password policy says of a bind. python-ldap would drop one that cannot be read; here that is an error."""
+
+    error: int | None = None
+
+    def decodeControlValue(self, value: bytes) -> None:  # noqa: N802  (python-ldap's name)
+        control = PasswordPolicyControl()
+        try:
+            control.decodeControlValue(value)
+        except Exception as error:
+            raise ValueError("not a password policy's answer") from error
+        self.error = control.error
+
+
 class Conversation:
     """Ends with `close` or with its ``with`` statement, and the line too. Not thread-safe."""
 
@@ -130,7 +144,7 @@ class Conversation:
         if kind != ldap.RES_BIND:
             raise ProviderUnavailable("the directory answered something else than was asked")
         # An expired or reset passcode may still bind, for nothing but its change (draft-behera-ldap-password-policy).
-        if any(getattr(control, "error", None) is not None for control in controls):
+        if any(control.error is not None for control in controls):
             raise AuthenticationFailed("the directory demands a new passcode")
 
     def below(self, base: str, condition: str, attributes: Sequence[str], *, at_most: int) -> tuple[Entry, ...]:
@@ -188,7 +202,9 @@ class Conversation:
             request = getattr(self._ldap, operation)(*arguments, **options)
             while True:
                 self._deadline.left(_ANSWER)
-                kind, data, _, controls, _, _ = self._ldap.result4(request, all=1, timeout=0)
+                kind, data, _, controls, _, _ = self._ldap.result4(
+                    request, all=1, timeout=0, resp_ctrl_classes={PasswordPolicyControl.controlType: _PasswordPolicy}
+                )
                 if kind is not None:
                     return kind, data, controls
                 if not self._unread():
