@@ -29,7 +29,8 @@ from auth.ports import Presentation, PresentedTokens, UserStore, presenter
 from auth.principal import NodeIdentity, Principal
 
 PeopleElsewhere = Callable[[str], Principal | None]
-"""Who a directory says that a name without a realm is; None: nobody. Raises ProviderUnavailable."""
+"""Who a directory says that a name without a realm is; None: nobody. Raises AuthenticationFailed where it does not say
+so clearly, ProviderUnavailable where it cannot be asked."""
 
 REPLAY: Final = 34
 REASONS: Final[Mapping[int, str]] = {
@@ -156,7 +157,12 @@ class Kerberos:
         """
         if self._elsewhere is None:
             return local_now(principal, self._users)
-        found = self._elsewhere(_without_realm(principal.name))
+        try:
+            found = self._elsewhere(_without_realm(principal.name))
+        except ProviderUnavailable:
+            raise
+        except AuthenticationFailed:
+            return None
         return None if found is None else still_local(principal, found.roles, self._users)
 
     def close(self) -> None:

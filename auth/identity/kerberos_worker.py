@@ -161,6 +161,7 @@ def main(service: str, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A signal to the terminal's group is for the server, which ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with socket.socket(fileno=0) as channel:
         readiness = _readiness(service)
         channel.sendall(LENGTH.pack(1) + bytes([readiness]))
