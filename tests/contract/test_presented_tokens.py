@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -219,8 +220,8 @@ sys.stdin.readline()
 """A process that presents tokens, says what came of each, and then waits with everything open."""
 
 
-def process(path, node, count):
-    arguments = [sys.executable, "-c", PRESENT, str(path), node, str(count)]
+def process(path, node, count, *, under=()):
+    arguments = [*under, sys.executable, "-c", PRESENT, str(path), node, str(count)]
     return subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -271,3 +272,20 @@ def test_a_process_killed_right_after_its_answer_has_spent_the_token(tmp_path):
             engine.close()
             path.unlink()
         assert told == "first"
+
+
+def test_the_presentation_is_synced_before_the_answer(tmp_path):
+    """Power loss: a kill alone tests no sync, so the system calls themselves are read."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed (Debian: strace)")
+    calls = tmp_path / "calls"
+    under = [strace, "-f", "-y", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o", str(calls)]
+    child = process(tmp_path / "records", "a", 1, under=under)
+    told, _ = child.communicate("\n\n", timeout=60)
+    assert told == "ready\nfirst\n"
+    lines = calls.read_text().splitlines()
+    ready, first = (next(at for at, line in enumerate(lines) if f'"{word}' in line) for word in ("ready", "first"))
+    log = [line.split("(")[0].split()[-1] for line in lines[ready:first] if "/records-wal>" in line]
+    assert "pwrite64" in log
+    assert log[-1] in ("fsync", "fdatasync")

@@ -308,7 +308,7 @@ def test_a_provider_that_keeps_not_answering_is_not_asked_until_the_pause_is_ove
 
 def test_silence_opens_the_circuit_and_being_busy_does_not(guard):
     outside = Outside(hangs=True)
-    breaker = Breaker(failures=3)
+    breaker = Breaker(failures=3, pause_seconds=30)
     guarded = guard(outside, deadline_seconds=0.2, concurrent=2, breaker=breaker)
     threads, _ = in_background(guarded, 30)
     for thread in threads:
@@ -370,7 +370,7 @@ def test_a_credential_made_to_break_the_provider_neither_opens_nor_closes_the_ci
 
 def test_those_who_wait_for_a_place_are_told_at_once_when_the_circuit_opens(guard):
     outside = Outside(ProviderUnavailable("no route"), hangs=True)
-    guarded = guard(outside, deadline_seconds=600, concurrent=1, breaker=Breaker(failures=1))
+    guarded = guard(outside, deadline_seconds=600, concurrent=1, breaker=Breaker(failures=1, pause_seconds=30))
     threads, told = in_background(guarded, 20)
     eventually(lambda: guarded.under_way == 1)
     begun = time.monotonic()
