@@ -8,7 +8,6 @@ has examined the credential. When the ticket ends is inside too, and pykerberos 
 association is therefore asked after by `still` alone.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from auth.credential import Credential, KerberosTicket
 from auth.errors import AuthenticationFailed, ProviderMisconfigured, ProviderUnavailable, RecordInvalid, TokenReplayed
 from auth.identity import kerberos_worker
 from auth.identity.chain import NOT_MINE, Verdict, Vouched
+from auth.identity.kerberos_files import check_keytab, library_environment
 from auth.identity.kerberos_pool import WorkerPool, WorkerSettings
 from auth.identity.kerberos_tokens import ApRequest, ap_request, server_response
 from auth.identity.kerberos_worker import Accepted, Refused
@@ -48,7 +48,6 @@ REASONS: Final[Mapping[int, str]] = {
 """By error number of RFC 4120 7.5.9, as far as a KRB_AP_REQ can bring them about."""
 
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", re.ASCII)
-_OTHERS = 0o077
 _CLOCK_SET_BACK = timedelta(hours=1)
 
 
@@ -66,6 +65,8 @@ class KerberosConfig:
     realms: frozenset[str]
     """Whose people are admitted, in their very spelling."""
     name: str = "kerberos"
+    roles_from: str = ""
+    """The name of a directory that keeps people's roles; empty: their local records alone do."""
     services: frozenset[str] = frozenset()
     """Principals with an instance (``robot/ct1@EXAMPLE.ORG``) who are admitted although they are no people."""
     clock_skew_seconds: int = 300
@@ -75,7 +76,29 @@ class KerberosConfig:
     deadline_seconds: float = 5.0
     """For one ticket."""
     tokens_per_worker: int = 10_000
+    """After which its process is replaced."""
     refusals_per_worker: int = 1_000
+    """After which it is as well; one costs 0.44 KiB until then."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the files.
+
+        Raises:
+            ProviderMisconfigured: a value means nothing, or would let in more than was meant.
+        """
+        # An empty service would accept a ticket for any key of the keytab.
+        self._demand(_SERVICE.fullmatch(self.service) is not None, "service is written `dicom@host.example`")
+        self._demand(any(self.realms) and all(self.realms), "realms names at least one")
+        # A directory knows names without realms, and one name may be two people in two realms.
+        self._demand(not self.roles_from or len(self.realms) == 1, "roles_from is for one realm, not for several")
+        self._demand(1 <= self.clock_skew_seconds <= 3600, "clock_skew_seconds is from 1 to 3600")
+        self._demand(1 <= self.concurrent <= 64, "concurrent is from 1 to 64")
+        self._demand(0.1 <= self.deadline_seconds <= 60, "deadline_seconds is from 0.1 to 60")
+        self._demand(self.tokens_per_worker > 0 and self.refusals_per_worker > 0, "a worker has a share above 0")
+
+    def _demand(self, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ProviderMisconfigured(f"{self.name}: {rule}")
 
 
 class Kerberos:
@@ -98,14 +121,16 @@ class Kerberos:
             config: what the operator says.
             users: local records, by name with realm.
             presented: the second line against replays, beside Kerberos' own cache.
-            elsewhere: the directory that knows people's roles; None: their local records alone do.
+            elsewhere: asks the directory that ``roles_from`` names; None where it names none.
             worker: the program that examines tokens.
 
         Raises:
-            ProviderMisconfigured: pykerberos is missing, or keytab, replay cache, service or realms cannot be used.
+            ProviderMisconfigured: pykerberos or the directory is missing, or keytab or replay cache cannot be used.
             ProviderUnavailable: the worker does not come up.
         """
-        _check(config, elsewhere)
+        if (elsewhere is None) != (config.roles_from == ""):
+            raise ProviderMisconfigured(f"{config.name}: roles_from names no directory")
+        check_keytab(config.keytab)
         self.name = config.name
         self._config = config
         self._users = users
@@ -115,7 +140,7 @@ class Kerberos:
             WorkerSettings(
                 program=worker,
                 service=config.service,
-                environment=_environment(config),
+                environment=library_environment(config.keytab, config.replay_cache, config.clock_skew_seconds),
                 deadline_seconds=config.deadline_seconds,
                 tokens=config.tokens_per_worker,
                 refusals=config.refusals_per_worker,
@@ -163,7 +188,9 @@ class Kerberos:
             raise
         except AuthenticationFailed:
             return None
-        return None if found is None else still_local(principal, found.roles, self._users)
+        if found is None:
+            return local_now(principal, self._users)
+        return still_local(principal, found.roles, self._users)
 
     def close(self) -> None:
         """End the workers. Every ticket is refused from then on."""
@@ -226,62 +253,3 @@ def _response(accepted: Accepted, request: ApRequest) -> bytes:
 
 def _without_realm(principal: str) -> str:
     return principal.partition("@")[0]
-
-
-def _check(config: KerberosConfig, elsewhere: PeopleElsewhere | None) -> None:
-    """Refuse what could only be found out at somebody's login otherwise."""
-    # An empty service would accept a ticket for any key of the keytab.
-    if _SERVICE.fullmatch(config.service) is None:
-        raise ProviderMisconfigured("the Kerberos service is written `dicom@host.example`")
-    if not config.realms:
-        raise ProviderMisconfigured("no Kerberos realm is admitted")
-    # A directory knows names without realms, and one name may be two people in two realms.
-    if elsewhere is not None and len(config.realms) != 1:
-        raise ProviderMisconfigured("roles come from a directory for one Kerberos realm, not for several")
-    try:
-        mode = config.keytab.stat().st_mode
-        with config.keytab.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise ProviderMisconfigured(f"the Kerberos keytab {config.keytab} cannot be read ({error.strerror})") from None
-    if mode & _OTHERS:
-        raise ProviderMisconfigured(f"{config.keytab} can be read by others: run `chmod 600 {config.keytab}`")
-
-
-def _environment(config: KerberosConfig) -> dict[str, str]:
-    """All that libkrb5 is told, for a worker alone. Nothing of the machine's own Kerberos settings is read."""
-    settings = config.replay_cache.with_name(f"{config.replay_cache.name}.conf")
-    try:
-        config.replay_cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config.replay_cache.touch(mode=0o600)
-        fresh = settings.with_name(f"{settings.name}.{os.getpid()}")
-        fresh.write_text(_krb5_settings(config))
-        fresh.replace(settings)
-    except OSError as error:
-        raise ProviderMisconfigured(
-            f"the Kerberos replay cache {config.replay_cache} cannot be written ({error.strerror})"
-        ) from None
-    environment = {
-        "KRB5_CONFIG": str(settings.absolute()),
-        "KRB5_KTNAME": f"FILE:{config.keytab.absolute()}",
-        "KRB5RCACHENAME": f"file2:{config.replay_cache.absolute()}",
-        # Kerberos 5 alone: mechanisms that the machine has besides are not loaded.
-        "GSS_MECH_CONFIG": os.devnull,
-        "LC_ALL": "C",
-    }
-    if "LD_LIBRARY_PATH" in os.environ:
-        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    return environment
-
-
-def _krb5_settings(config: KerberosConfig) -> str:
-    """A krb5.conf for a service that never calls out: no name service, AES alone (RFC 3962, RFC 8009)."""
-    return f"""\
-[libdefaults]
-  clockskew = {config.clock_skew_seconds}
-  dns_canonicalize_hostname = false
-  dns_lookup_kdc = false
-  dns_lookup_realm = false
-  rdns = false
-  permitted_enctypes = aes256-sha2 aes128-sha2 aes256-sha1 aes128-sha1
-"""

@@ -183,6 +183,8 @@ def test_roles_may_come_from_a_directory(kdc: LabKdc, tmp_path: Path) -> None:
         assert now is not None
         assert now.roles == {"importer"}
         del people["alice"]
+        assert provider.still(person) == Principal(person.name, frozenset({"importer"}), {})
+        del users.users[person.name]
         assert provider.still(person) is None
 
 
@@ -245,17 +247,37 @@ def test_a_keytab_of_another_service_is_told_at_once(kdc: LabKdc, tmp_path: Path
 @pytest.mark.parametrize("service", ["", "dicom", "@localhost", "dicom@", "dicom/localhost@LAB", "dicom@host\n", "*"])
 def test_a_service_that_is_not_one_is_refused(kdc: LabKdc, tmp_path: Path, service: str) -> None:
     """An empty one would take a ticket for any key that the keytab holds."""
-    assert misconfigured(kdc, tmp_path, service=service) == "the Kerberos service is written `dicom@host.example`"
+    assert misconfigured(kdc, tmp_path, service=service) == "kerberos: service is written `dicom@host.example`"
 
 
 def test_somebodys_realm_is_admitted(kdc: LabKdc, tmp_path: Path) -> None:
-    assert misconfigured(kdc, tmp_path, realms=frozenset()) == "no Kerberos realm is admitted"
+    for nobody in (frozenset(), frozenset({""})):
+        assert misconfigured(kdc, tmp_path, realms=nobody) == "kerberos: realms names at least one"
 
 
 def test_a_directory_is_for_one_realm(kdc: LabKdc, tmp_path: Path) -> None:
     """alice of one realm and alice of another are one name to it."""
     told = misconfigured(kdc, tmp_path, realms=frozenset({"ONE.LAB", "TWO.LAB"}), elsewhere=lambda name: None)
-    assert told == "roles come from a directory for one Kerberos realm, not for several"
+    assert told == "kerberos: roles_from is for one realm, not for several"
+
+
+def test_a_directory_that_is_not_there_is_told_at_once(kdc: LabKdc, tmp_path: Path) -> None:
+    assert misconfigured(kdc, tmp_path, roles_from="nowhere") == "kerberos: roles_from names no directory"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("clock_skew_seconds", 0),
+        ("clock_skew_seconds", 86_400),
+        ("concurrent", 0),
+        ("deadline_seconds", 0.0),
+        ("deadline_seconds", float("nan")),
+        ("refusals_per_worker", 0),
+    ],
+)
+def test_a_number_that_means_nothing_is_refused(kdc: LabKdc, tmp_path: Path, key: str, value: float) -> None:
+    assert misconfigured(kdc, tmp_path, **{key: value}).startswith("kerberos: ")
 
 
 def test_a_replay_cache_that_cannot_be_made_is_told_at_once(kdc: LabKdc, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def kerberos(
         "keytab": keytab_of(kdc),
         "replay_cache": home / "replay" / "krb5.rcache",
         "realms": frozenset({kdc.realm}),
+        "roles_from": "" if elsewhere is None else "hospital",
     }
     provider = Kerberos(
         KerberosConfig(**(values | settings)),  # type: ignore[arg-type]
