@@ -11,7 +11,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 
 from auth.credential import Credential, Secret, UsernamePasscode
-from auth.errors import AuthenticationFailed, RecordInvalid
+from auth.errors import AuthenticationFailed, ProviderUnavailable, RecordInvalid
 from auth.identity.chain import NOT_MINE, Verdict, Vouched
 from auth.identity.overrides import local_now
 from auth.ports import UserStore
@@ -59,7 +59,8 @@ class LocalPasscodes:
         """The user whose passcode this is.
 
         Raises:
-            AuthenticationFailed: empty or over-long passcode, wrong one, disabled user, or too many attempts at once.
+            AuthenticationFailed: empty or over-long passcode, wrong one, or disabled user.
+            ProviderUnavailable: too many passcodes are being checked.
         """
         if not isinstance(credential, UsernamePasscode):
             return NOT_MINE
@@ -89,7 +90,7 @@ class LocalPasscodes:
 
     def _matches(self, kept: str, passcode: Secret, claimed: str) -> bool:
         if not _TURNS.acquire(timeout=self._wait_seconds):
-            raise AuthenticationFailed("too many passcodes are being checked", claimed=claimed)
+            raise ProviderUnavailable("too many passcodes are being checked", claimed=claimed)
         try:
             return _HASHER.verify(kept, passcode.reveal())
         except VerifyMismatchError:

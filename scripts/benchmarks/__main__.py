@@ -16,6 +16,7 @@ import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from benchmarks import hanging
 from benchmarks.servers import Server, Stable, strongroom
 from tests.simulators.scu import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, Requestor, identifier
 
@@ -152,6 +153,10 @@ MEASUREMENTS = (
 )
 
 
+HANGING = "hanging-directory"
+"""Against itself: the set-up of associations while others hang on a silent directory (here below 1 is better)."""
+
+
 def features_were_on(server: Server) -> None:
     """What was measured signed, sealed, recorded and audited every object; anything less is no measurement."""
     home = ["--home", str(server.folder)]
@@ -195,18 +200,22 @@ def main() -> int:
     """Run the named measurements, or all."""
     known = {measurement.name: measurement for measurement in MEASUREMENTS}
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*known, HANGING)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(known)
+    names = [*known, HANGING]
+    unknown = set(arguments.names) - set(names)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     results = []
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as work:
         stable, objects = Stable(Path(work)), Objects(Path(work))
-        for name in arguments.names or known:
-            result = run(known[name], arguments.rounds, stable, objects)
+        for name in arguments.names or names:
+            if name == HANGING:
+                result = hanging.run(arguments.rounds, stable, Path(work))
+            else:
+                result = run(known[name], arguments.rounds, stable, objects)
             results.append(result)
             if not arguments.json:
                 ratios = ", ".join(f"{ratio} x {peer}" for peer, ratio in result["ratio"].items())

@@ -78,17 +78,19 @@ class Stable:
         strongroom("node", "add", "READER", "--issue", str(self._nodes / "READER"), "--role", "radiologist", *home)
         strongroom("user", "add", "alice", "--role", "radiologist", "--passcode-file", "-", *home, stdin=PASSCODE)
 
-    def start(self, name: str) -> Server:
-        """A fresh server of this name, ready to accept."""
+    def start(self, name: str, settings: str = "") -> Server:
+        """A fresh server of this name, ready to accept; ours with more ``settings``, if any."""
         self._count += 1
         folder = self.work / f"{self._count:03d}-{name}"
-        return {"strongroom": self._strongroom, "orthanc": self._orthanc, "storescp": self._storescp}[name](folder)
+        if name == "strongroom":
+            return self._strongroom(folder, settings)
+        return {"orthanc": self._orthanc, "storescp": self._storescp}[name](folder)
 
-    def _strongroom(self, folder: Path) -> Server:
+    def _strongroom(self, folder: Path, more: str) -> Server:
         shutil.copytree(self._template, folder, ignore=shutil.ignore_patterns("control.sock"))
         port = free_port()
         settings = folder / "strongroom.toml"
-        settings.write_text(settings.read_text().replace("2762", str(port)))
+        settings.write_text(settings.read_text().replace("2762", str(port)) + more)
         with (self.work / "strongroom.log").open("a") as log:
             process = subprocess.Popen(
                 [str(BIN / "strongroom"), "serve", "--home", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True
