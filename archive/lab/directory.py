@@ -48,7 +48,6 @@ class LabDirectory:
         self.ldaps_port = 0
         self.starttls_port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._groups: set[str] = set()
 
     @property
     def ca(self) -> Path:
@@ -125,13 +124,12 @@ class LabDirectory:
     def add_to_group(self, name: str, group: str) -> None:
         """Make the person a member; a group is made with its first member."""
         head = f"dn: cn={_plain(group)},{self.group_base}"
-        if group in self._groups:
+        try:
             self.change(f"{head}\nchangetype: modify\nadd: member\nmember: {self.dn_of(name)}")
-        else:
+        except RuntimeError:
             # A groupOfNames has a member at all times (RFC 4519 3.5): the service account, which is nobody.
             members = f"member: {_SERVICE}\nmember: {self.dn_of(name)}"
             self.change(f"{head}\nchangetype: add\nobjectClass: groupOfNames\ncn: {group}\n{members}")
-            self._groups.add(group)
 
     def remove_from_group(self, name: str, group: str) -> None:
         """End a membership."""

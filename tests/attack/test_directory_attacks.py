@@ -20,7 +20,7 @@ from archive.lab.tls import make_tls
 from auth.credential import Secret
 from auth.errors import AuthenticationFailed, ProviderMisconfigured, ProviderUnavailable
 from auth.identity.chain import NOT_MINE
-from auth.identity.directory import DirectoryConfig, conversation
+from auth.identity.directory import DirectoryConfig, conversation, service
 from auth.principal import Principal
 from tests.simulators.directories import (
     ALICE,
@@ -117,10 +117,10 @@ def refusal(provider, name="alice", passcode=b"alice's own"):
         "☃" * 64,
     ],
 )
-@pytest.mark.parametrize("passcode", [b"alice's own", b"wrong"])
-def test_a_name_that_is_a_filter_is_only_a_name_that_nobody_has(lab, typed, passcode):
+def test_a_name_that_is_a_filter_is_only_a_name_that_nobody_has(lab, typed):
     with directory(lab) as provider:
-        assert signing_in(provider, typed, passcode) is NOT_MINE
+        assert signing_in(provider, typed, b"alice's own") is NOT_MINE
+        assert signing_in(provider, typed, b"wrong") is NOT_MINE
 
 
 @pytest.mark.parametrize("typed", ["a" * 10_240, "*" * 10_240, "é" * 129])
@@ -529,6 +529,83 @@ def test_a_base_that_is_not_there_is_an_outage_and_not_an_unknown_person(lab):
     assert (type(refused), refused.reason) == (ProviderUnavailable, "the directory holds no such base")
 
 
+class NonsenseForStartTls(ScriptedDirectory):
+    answer = b""
+
+    def asked_for_tls(self, line):
+        line.send(self.answer)
+        raise EOFError
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\x30",
+        b"\x30\x00",
+        b"\x30\x80",
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x30\xff" + bytes(127),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        result(1, BIND_ANSWER),
+        result(2, EXTENDED_ANSWER),
+        message(1, EXTENDED_ANSWER),
+        message(1, EXTENDED_ANSWER, b"\x0a\x85\x00"),
+        message(1, EXTENDED_ANSWER, b"\x0a\x05\x00"),
+        element(0x30, element(0x02), element(EXTENDED_ANSWER, element(0x0A, b"\0"))),
+        element(0x30, b"\x02\x80\x01\x00", element(EXTENDED_ANSWER, element(0x0A, b"\0"))),
+    ],
+)
+def test_what_is_no_answer_to_start_tls_starts_nothing(tls, answer):
+    script = type("Nonsense", (NonsenseForStartTls,), {"answer": answer})
+    with against(script, tls, transport="starttls") as (scripted, provider):
+        assert refusal(provider).reason == "the directory's answer to StartTLS cannot be read"
+    assert scripted.seen == []
+
+
+# --- what is kept between questions
+
+
+def test_a_kept_connection_on_which_something_was_said_unasked_is_not_used_again(tls):
+    class Announces(ScriptedDirectory):
+        def searched(self, line):
+            super().searched(line)
+            # Whatever it is, it might be taken for an answer to the next question.
+            line.send(entry(line.number + 1, ALICE) + result(line.number + 1, DONE))
+
+    with against(Announces, tls) as (scripted, provider):
+        assert provider.still(Principal(ALICE, frozenset())) is not None
+        time.sleep(0.05)
+        assert provider.still(Principal(ALICE, frozenset())) is not None
+    assert [operation for operation, _ in scripted.seen].count(BIND) == 2
+
+
+def test_a_kept_connection_ends_after_a_minute(tls, monkeypatch):
+    with against(ScriptedDirectory, tls) as (scripted, provider):
+        for _ in range(3):
+            provider.still(Principal(ALICE, frozenset()))
+        assert [operation for operation, _ in scripted.seen].count(BIND) == 1
+        monkeypatch.setattr(service, "MAX_AGE_SECONDS", 0.0)
+        provider.still(Principal(ALICE, frozenset()))
+        assert [operation for operation, _ in scripted.seen].count(BIND) == 2
+
+
+def test_a_connection_on_which_a_question_was_not_answered_is_not_used_again(tls):
+    class SilentOnce(ScriptedDirectory):
+        silent = True
+
+        def searched(self, line):
+            if self.silent:
+                self.silent = False
+                line.stay_silent()
+            super().searched(line)
+
+    with against(SilentOnce, tls, deadline_seconds=DEADLINE) as (scripted, provider):
+        assert refusal(provider).reason == "the directory did not answer in time"
+        assert signing_in(provider).principal.name == ALICE
+    assert len([body for operation, body in scripted.seen if operation == BIND and ALICE.encode() not in body]) == 2
+
+
 # --- from inside: a library that fails open
 
 
@@ -618,7 +695,7 @@ def test_without_the_library_a_server_without_directories_starts():
         ({"bind_passcode": Secret(b"")}, "bind_dn and its passcode"),
         ({"bind_dn": ""}, "bind_dn and its passcode"),
         ({"base": ""}, "base is not empty"),
-        ({"person_filter": "(uid=alice)"}, "filter holds {name}"),
+        ({"filter": "(uid=alice)"}, "filter holds {name}"),
         ({"group_filter": "(member=x)"}, "group_filter holds {dn}"),
         ({"group_base": "", "group_attribute": "CN"}, "is no group"),
         ({"group_attribute": "cn)(x"}, "names of attributes"),

@@ -30,13 +30,14 @@ class DirectoryConfig:
     transport: str
     """One of `TRANSPORTS`."""
     ca: Path
-    """PEM of the authorities that may vouch for the directory; the system's own count for nothing."""
+    """PEM of the authorities that may vouch for the directory; the system's own count for nothing. Its certificate is
+    held to RFC 5280 and `auth.node.tls`'s profile: TLS 1.2 or 1.3, key identifiers, RSA of 2048 bits or more."""
     base: str
     """Below this entry people are searched for."""
     bind_dn: str = ""
     """The service account that searches; empty: anonymously."""
     bind_passcode: Secret | None = field(default=None, repr=False)
-    person_filter: str = "(uid={name})"
+    filter: str = "(uid={name})"
     """Finds the entry of who signs in (RFC 4515). It is asked again, with ``*`` for ``{name}``, about a person who is
     signed in, so what makes an account unusable belongs here too: ``(&(uid={name})(!(pwdAccountLockedTime=*)))``."""
     group_base: str = ""
@@ -62,7 +63,7 @@ class DirectoryConfig:
         self._demand(self.transport in TRANSPORTS, f"transport is one of {', '.join(TRANSPORTS)}")
         self._demand(bool(self.host) and 0 < self.port < 65_536, "host and port say where the directory is")
         self._demand(bool(self.base), "base is not empty: the whole world is nobody's directory")
-        self._demand("{name}" in self.person_filter, "filter holds {name}")
+        self._demand("{name}" in self.filter, "filter holds {name}")
         self._demand(not self.group_base or "{dn}" in self.group_filter, "group_filter holds {dn}")
         self._demand(0.1 <= self.deadline_seconds <= 60, "deadline_seconds is from 0.1 to 60")
         # A bind with a name and no passcode succeeds as nobody in particular (RFC 4513 5.1.2).

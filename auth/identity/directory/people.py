@@ -20,7 +20,7 @@ def find(directory: Conversation, config: DirectoryConfig, name: str) -> Entry |
         AuthenticationFailed: there are several, or a referral instead.
         ProviderUnavailable: the directory does not say.
     """
-    condition = config.person_filter.replace("{name}", escaped(name))
+    condition = config.filter.replace("{name}", escaped(name))
     # One more than may be: a size limit of one would hide the second from us where a server keeps it silently.
     found = directory.below(config.base, condition, _wanted(config), at_most=2)
     if len(found) > 1:
@@ -30,7 +30,7 @@ def find(directory: Conversation, config: DirectoryConfig, name: str) -> Entry |
 
 def find_again(directory: Conversation, config: DirectoryConfig, dn: str) -> Entry | None:
     """The entry of a person who was found before, if it is there and the filter's other conditions are still true."""
-    return directory.at(dn, config.person_filter.replace("{name}", "*"), _wanted(config))
+    return directory.at(dn, config.filter.replace("{name}", "*"), _wanted(config))
 
 
 def name_of(entry: Entry) -> str:

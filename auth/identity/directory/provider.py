@@ -84,17 +84,6 @@ class Directory:
             return None
         return still_local(principal, roles, self._users)
 
-    def person(self, name: str) -> Principal | None:
-        """Who the directory says ``name`` is, for one who was verified otherwise; None: it has nobody of that name.
-
-        Raises:
-            AuthenticationFailed: not exactly one, or what is said of them cannot be used.
-            ProviderUnavailable: the directory cannot be asked.
-        """
-        with self._service.searching(Deadline(self._config.deadline_seconds)) as directory:
-            entry = find(directory, self._config, name)
-            return described(directory, self._config, entry) if entry is not None else None
-
     def close(self) -> None:
         """End the conversations that are kept."""
         self._service.close()
