@@ -2,7 +2,7 @@
 
 import typer
 
-from archive.cli import audit, doctor, init, node, policy, rebuild, serve, signature, study, user, verify
+from archive.cli import audit, doctor, identity, init, lab, node, policy, rebuild, serve, signature, study, user, verify
 from archive.cli.frame import verbs
 
 
@@ -13,6 +13,7 @@ def build() -> typer.Typer:
     app.command("serve")(serve.serve)
     app.add_typer(node.app, name="node")
     app.add_typer(user.app, name="user")
+    app.add_typer(identity.app, name="identity")
     app.add_typer(study.app, name="study")
     app.add_typer(policy.app, name="policy")
     app.command("verify")(verify.verify)
@@ -20,4 +21,5 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.add_typer(signature.app, name="signature")
     app.command("doctor")(doctor.doctor)
+    app.add_typer(lab.app, name="lab")
     return app
