@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -17,24 +16,14 @@ from uuid import uuid4
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from auth.node.certificates import (
-    Issuer,
-    alternative_names,
-    ca_certificate,
-    certificate_pem,
-    key_pem,
-    leaf_certificate,
-    subject_name,
-)
+from archive.lab.tls import make_tls
 
 NAME: Final = "urn:strongroom:lab:jwt"
 LIFETIME_SECONDS: Final = 300
 CONFIGURATION_PATH: Final = "/.well-known/openid-configuration"
 _KEYS_PATH: Final = "/keys"
-_CERTIFICATE_LIFETIME: Final = timedelta(days=30)
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -152,26 +141,9 @@ class JwtIssuer:
         return f"https://127.0.0.1:{self._server.server_address[1]}{path}"
 
     def _server_context(self) -> ssl.SSLContext:
-        now = datetime.now(UTC)
-        ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        ca = ca_certificate(
-            None, ca_key, subject_name("lab", "token issuer CA"), now, _CERTIFICATE_LIFETIME, 0, usages=None
-        )
-        leaf = leaf_certificate(
-            Issuer(ca, ca_key),
-            key,
-            subject_name("lab", "token issuer"),
-            now,
-            _CERTIFICATE_LIFETIME,
-            [ExtendedKeyUsageOID.SERVER_AUTH],
-            alternative_names(["127.0.0.1", "localhost"]),
-        )
-        self.ca.write_bytes(certificate_pem(ca))
-        chain = self.folder / "server.pem"
-        chain.touch(mode=0o600)
-        chain.write_bytes(key_pem(key) + certificate_pem(leaf))
+        make_tls(self.folder, "127.0.0.1")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
+        context.load_cert_chain(self.folder / "server.pem", self.folder / "server.key")
         return context
 
 

@@ -12,6 +12,8 @@ ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 """Signatures only (RFC 7518 3.3 to 3.5, RFC 8037 3.1): who can check a MAC can make one, and ``none`` is nothing."""
+SAME_ALGORITHM: Final = {"Ed25519": "EdDSA"}
+"""Newer names (RFC 9864 2.2). Ed25519 is the one curve of EdDSA that is taken here, so the two names mean the same."""
 
 MAX_LEEWAY_SECONDS: Final = 600.0
 MAX_SPAN_SECONDS: Final = 604_800.0

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from auth.errors import AuthenticationFailed, ProviderUnavailable
+from auth.identity.jwt.config import SAME_ALGORITHM
 from auth.identity.jwt.strict import JsonObject, Malformed, base64url, json_object
 
 MAX_KEYS: Final = 100
@@ -117,8 +118,8 @@ def _verification_key(member: JsonObject, algorithms: frozenset[str]) -> Verific
         raise _Unfit("it is not for verifying")
     # 5 One algorithm: what it says (4.4), which must be possible for its kind, or what its kind says.
     possible = _possible_algorithms(member)
-    algorithm = member.get("alg") if "alg" in member else _usual(possible & algorithms)
-    if algorithm not in possible:
+    algorithm = member["alg"] if "alg" in member else _usual(possible & algorithms)
+    if not isinstance(algorithm, str) or (algorithm := SAME_ALGORITHM.get(algorithm, algorithm)) not in possible:
         raise _Unfit("its algorithm does not go with its kind")
     if algorithm not in algorithms:
         raise _Unfit("its algorithm is not accepted")
@@ -146,7 +147,7 @@ def _possible_algorithms(member: JsonObject) -> frozenset[str]:
             raise _Unfit("its kind or curve is not supported")
 
 
-def _usual(possible: frozenset[str]) -> str | None:
+def _usual(possible: frozenset[str]) -> str:
     """A curve has one algorithm. An RSA key has six: the only one accepted, or RS256 as in OpenID Connect Core 15.1."""
     if len(possible) == 1:
         return next(iter(possible))
@@ -168,7 +169,7 @@ def _rsa(member: JsonObject, algorithm: str) -> PublicKey:
 def _is_roca(modulus: int) -> bool:
     """Whether a modulus is a power of 65537 modulo every small prime, as those of one maker of smart cards were.
 
-    Of other moduli about one in 2^27 is.
+    Of other moduli about one in 2^30 is.
     """
     return all(modulus % prime in {pow(65_537, power, prime) for power in range(prime)} for prime in _SMALL_PRIMES)
 

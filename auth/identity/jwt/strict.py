@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 _BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
+MAX_CONTAINERS: Final = 500
+"""Objects and arrays in one document, which bounds how deep they can lie in each other: key sets have some 300."""
 
 JsonObject = Mapping[str, Any]
 
@@ -36,6 +38,8 @@ def json_object(data: bytes) -> JsonObject:
     Raises:
         Malformed: it is not one.
     """
+    if data.count(b"{") + data.count(b"[") > MAX_CONTAINERS:
+        raise Malformed("it has too many parts")
     try:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite

@@ -9,6 +9,7 @@ from typing import Final
 import jwt
 
 from auth.errors import AuthenticationFailed
+from auth.identity.jwt.config import SAME_ALGORITHM
 from auth.identity.jwt.keys import VerificationKey
 from auth.identity.jwt.strict import JsonObject, Malformed, base64url, json_object
 
@@ -77,7 +78,7 @@ def key_id(header: JsonObject, algorithms: frozenset[str]) -> str:
         raise AuthenticationFailed("the token says how its payload is encoded")
     # 5c An algorithm that is accepted. Which of them it has to be, the key says.
     algorithm = header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in algorithms:
+    if not isinstance(algorithm, str) or SAME_ALGORITHM.get(algorithm, algorithm) not in algorithms:
         raise AuthenticationFailed("the token's algorithm is not accepted")
     # 5d A key id: it is looked up among those of the issuer, and is neither a path nor a query.
     name = header.get("kid")
@@ -89,18 +90,21 @@ def key_id(header: JsonObject, algorithms: frozenset[str]) -> str:
 
 
 def signed_payload(token: CompactToken, key: VerificationKey) -> bytes:
-    """The payload that the key signed.
+    """The payload that the key signed; `key_id` found nothing wrong with the header.
 
     Raises:
         AuthenticationFailed: it did not, or that could not be found out.
     """
     # 7a The algorithm is the key's (RFC 8725 3.1): the header may only agree.
-    if token.header.get("alg") != key.algorithm:
+    said = token.header["alg"]
+    if SAME_ALGORITHM.get(said, said) != key.algorithm:
         raise AuthenticationFailed("the token's algorithm is not its key's")
     # 7b The signature, by a verifier that knows this one algorithm.
     verifier = jwt.PyJWS(algorithms=[key.algorithm], options={"enforce_minimum_key_length": True})
+    if said != key.algorithm:
+        verifier.register_algorithm(said, verifier.get_algorithm_by_name(key.algorithm))
     try:
-        verified = verifier.decode_complete(token.compact, key.public, algorithms=[key.algorithm])
+        verified = verifier.decode_complete(token.compact, key.public, algorithms=[said])
     except jwt.InvalidSignatureError:
         raise AuthenticationFailed("the signature is not its key's") from None
     except Exception as error:  # noqa: BLE001  (a check that fails is a check not passed; its text may quote the token)
