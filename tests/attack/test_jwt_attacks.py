@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import json
 import socket
+import threading
+import time
 from datetime import timedelta
 
 import jwt
@@ -15,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auth.errors import AuthenticationFailed, ProviderMisconfigured, ProviderUnavailable, TokenReplayed
+from auth.identity.breaker import Breaker
 from auth.identity.chain import NOT_MINE, Vouched
+from auth.identity.guard import Guarded
 from tests.simulators.presented import PresentedInMemory
 from tests.simulators.records import MemoryUsers, node_identity, user_record
 from tests.simulators.tokens import (
@@ -636,6 +640,20 @@ def test_whatever_the_library_raises_is_no_verification(idp, monkeypatch, error)
 
     monkeypatch.setattr(jwt.PyJWS, "decode_complete", fails)
     assert refusal(idp, token()) == f"the signature cannot be checked ({error.__name__})"
+
+
+def test_a_library_that_hangs_lets_nobody_in_and_holds_nobody_past_the_deadline(idp, monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(jwt.PyJWS, "decode_complete", lambda *_, **__: released.wait(30))
+    guarded = Guarded(idp, deadline_seconds=0.3, concurrent=2, breaker=Breaker())
+    begun = time.monotonic()
+    try:
+        with pytest.raises(ProviderUnavailable, match="did not answer in time"):
+            guarded.verify(credential(token()), NODE)
+        assert time.monotonic() - begun < 1.3
+    finally:
+        released.set()
+        guarded.close()
 
 
 def test_a_memory_of_presented_tokens_that_fails_lets_nobody_in(tmp_path):

@@ -14,6 +14,7 @@ from auth.identity.jwt.sources import FileKeys, IssuerKeys, KeySource
 from auth.identity.jwt.strict import JsonObject, Malformed, json_object
 from auth.identity.jwt.token import key_id, signed_payload, take_apart
 from auth.identity.overrides import still_local, with_local
+from auth.identity.steps import checked
 from auth.ports import Presentation, PresentedTokens, UserStore, presenter
 from auth.principal import NodeIdentity, Principal
 
@@ -62,33 +63,49 @@ class Jwt:
         if not isinstance(credential, JsonWebToken):
             return NOT_MINE
         now = self._clock()
-        # 1 to 3 It is a token.
+        # 1 to 3 It is a token. 4 Whose it says it is: that only tells who has to judge it.
         token = take_apart(credential.token.reveal())
-        # 4 Whose it says it is: that only tells who has to judge it.
         claims = _claims(token.payload)
-        issuer = claims.get("iss")
-        if not isinstance(issuer, str):
-            raise AuthenticationFailed("the token names no issuer")
-        if issuer != self._config.issuer:
+        if _issuer(claims) != self._config.issuer:
             return NOT_MINE
+        checked(f"it is a token, and says that {self._config.issuer} issued it")
         claimed = _claimed(claims, self._config)
         try:
             # 5 Its header asks for nothing special and names a key; 6 which is one of the issuer's.
             key = self._keys.key(key_id(token.header, self._config.algorithms))
+            checked("its header asks for nothing special, and names a key that the issuer publishes")
             # 7 The key signed it, and what it signed is what was read.
             signed_payload(token, key)
-            # 8 to 13 It holds for us, now, and says who it is about.
+            checked(f"that key signed it, by the key's own algorithm, {key.algorithm}")
+            # 8 to 10 It holds for us, now.
             ends = valid_until(claims, self._config, now)
+            checked(f"it is for {self._config.audience}, in force, and accepted until {ends:%Y-%m-%d %H:%M:%S} UTC")
+            # 11 to 13 Who it is about, and what that means here.
             outside = person(claims, self._config)
+            checked(f"its claims give {_listed(outside.roles)}")
             # 14 A local record of that name may add roles, or shut the person out.
             principal = with_local(outside, self._users)
+            checked("no local record shuts the person out")
             # 15 Its id; last of all, whether it may be presented (again), by this node.
             self._present(token_id(claims, token.signing_input), node, ends)
+            checked("it was not presented elsewhere before, nor more often than it may be")
         except AuthenticationFailed as refusal:
             refusal.claimed = refusal.claimed or claimed
             raise
         self._remember(outside, ends, now)
         return Vouched(principal, valid_until=ends)
+
+    def is_mine(self, credential: Credential) -> bool:
+        """Whether the token is this provider's to judge: it names our issuer, or is so malformed that it names none.
+
+        Believes nothing, and asks nobody.
+        """
+        if not isinstance(credential, JsonWebToken):
+            return False
+        try:
+            return _issuer(_claims(take_apart(credential.token.reveal()).payload)) == self._config.issuer
+        except AuthenticationFailed:
+            return True
 
     def still(self, principal: Principal) -> Principal | None:
         """The person with at most what their newest token and their local record give; None: shut out, or expired.
@@ -140,6 +157,17 @@ def _claims(payload: bytes) -> JsonObject:
         return json_object(payload)
     except Malformed as error:
         raise AuthenticationFailed(f"the token's claims are refused: {error}") from None
+
+
+def _issuer(claims: JsonObject) -> str:
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str):
+        raise AuthenticationFailed("the token names no issuer")
+    return issuer
+
+
+def _listed(roles: frozenset[str]) -> str:
+    return f"the roles {', '.join(sorted(roles))}" if roles else "no role"
 
 
 def _claimed(claims: JsonObject, config: JwtConfig) -> str | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from auth.errors import AuthenticationFailed, ProviderMisconfigured, TokenReplay
 from auth.identity.chain import NOT_MINE, Chain, Vouched
 from auth.identity.jwt.provider import Jwt, JwtConfig
 from auth.identity.jwt.token import take_apart
+from auth.identity.steps import followed
 from tests.simulators.presented import PresentedInMemory
 from tests.simulators.records import MemoryUsers, node_identity, user_record
 from tests.simulators.tokens import (
@@ -276,6 +278,34 @@ def test_of_sixteen_threads_with_one_single_use_token_one_is_let_in(tmp_path):
 def test_other_credentials_are_not_this_providers(idp):
     assert idp.identity_types == {5}
     assert idp.verify(UsernamePasscode("anna", Secret(b"x")), NODE) is NOT_MINE
+
+
+def test_whose_a_token_is_can_be_told_without_asking_anybody(idp):
+    assert idp.is_mine(credential(compact(header(), claims(), lambda _: b"forged")))
+    assert not idp.is_mine(credential(token(iss="https://other.example")))
+    assert not idp.is_mine(UsernamePasscode("anna", Secret(b"x")))
+    # What names no issuer is refused with its reason, not passed on.
+    assert idp.is_mine(credential(b"malformed"))
+    assert idp.is_mine(credential(token(iss=None)))
+
+
+def test_whoever_follows_is_told_what_held_until_something_did_not(tmp_path):
+    idp = provider(tmp_path, single_use=True, roles={"r": "radiologist"})
+    with followed() as steps:
+        idp.verify(credential(token(roles=["r"])), NODE)
+    assert steps == [
+        "it is a token, and says that https://idp.hospital.example issued it",
+        "its header asks for nothing special, and names a key that the issuer publishes",
+        "that key signed it, by the key's own algorithm, ES256",
+        "it is for urn:dicom:ae:STRONGROOM, in force, and accepted until 2026-03-02 08:05:30 UTC",
+        "its claims give the roles radiologist",
+        "no local record shuts the person out",
+        "it was not presented elsewhere before, nor more often than it may be",
+    ]
+    for held, changes in ((3, {"aud": "x"}), (4, {"roles": 5}), (0, {"iss": "https://other.example"})):
+        with followed() as steps, suppress(AuthenticationFailed):
+            idp.verify(credential(token(**changes)), NODE)
+        assert len(steps) == held
 
 
 def test_of_several_issuers_the_one_that_the_token_names_judges_it(tmp_path):
