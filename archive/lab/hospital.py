@@ -80,8 +80,10 @@ class LabHospital:
 
     @property
     def principals(self) -> Mapping[str, tuple[str, ...]]:
-        """Kerberos principals and the roles they should have: nobody but the archive's own records gives them any."""
-        return {f"{person.name}@{self.kdc.realm}": person.roles for person in self.people} if self.kdc else {}
+        """Kerberos principals and their roles, where no directory tells them and the archive's own records have to."""
+        if self.kdc is None or self.directory is not None:
+            return {}
+        return {f"{person.name}@{self.kdc.realm}": person.roles for person in self.people}
 
     def settings(self) -> str:
         """The sections of ``strongroom.toml`` for what runs, with absolute paths."""
@@ -174,6 +176,7 @@ service = "{SERVICE}"
 keytab = {_text(self._keytab)}
 replay_cache = {_text(self.folder / "replay" / "cache")}
 realms = ["{kdc.realm}"]
+roles_from = "{"lab-directory" if self.directory else ""}"
 """
 
     def _saml_section(self) -> str:
