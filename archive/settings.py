@@ -98,11 +98,14 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     log: LogSettings = field(default_factory=LogSettings)
     providers: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
-    """Sections like ``[[directory]]``, by kind and in their order; `archive.people` knows their keys."""
+    """Sections like ``[[directory]]``, by kind and in their order; `archive.sections` reads them."""
+    audit: tuple[Mapping[str, object], ...] = ()
+    """Sections ``[[audit]]``, each of them where audit messages go."""
 
 
 PROVIDERS: Final = ("directory", "kerberos", "saml", "jwt")
 """Kinds of identity providers, each any number of times."""
+_REPEATED: Final = (*PROVIDERS, "audit")
 
 _Section = TypeVar("_Section")
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
@@ -164,13 +167,13 @@ def parse_settings(text: str) -> Settings:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsInvalid(f"not TOML ({error}): correct that place") from None
     hints = typing.get_type_hints(Settings)
-    del hints["providers"]
+    del hints["providers"], hints["audit"]
     chosen: dict[str, Any] = {
         "providers": {kind: _tables(kind, table.pop(kind)) for kind in PROVIDERS if kind in table}
     }
     for name, value in table.items():
         if name not in hints:
-            known = ", ".join((*hints, *PROVIDERS))
+            known = ", ".join((*hints, *_REPEATED))
             raise SettingsInvalid(f"unknown section [{name!r:.40}]: known are {known}")
         if not isinstance(value, dict):
             raise SettingsInvalid(f"{name} is a section: write [{name}] and its keys below")

@@ -212,3 +212,22 @@ def ct_file():
     from pydicom.data import get_testdata_file
 
     return get_testdata_file("CT_small.dcm", download=False)
+
+
+def test_a_kerberos_person_gets_their_roles_from_the_directory_that_is_named(tmp_path):
+    house = IdentityHouse.build(tmp_path)
+    try:
+        settings = house.archive.home / "strongroom.toml"
+        settings.write_text(settings.read_text().replace("\n[[kerberos]]\n", '\n[[kerberos]]\nroles_from = "hospital"\n'))
+        house.kdc.add_principal("alice-ldap", PASSCODE)
+        house.archive.node("WS1", "radiologist")
+        ticket = house.kdc.ticket("alice-ldap", PASSCODE, SERVICE)
+        with house.archive.serving():
+            user = User(ticket.present().gss_token, identity_type=3)
+            with association(house, user) as workstation:
+                assert workstation.find(STUDY_FIND, KEYS)[1].status == 0
+                house.directory.remove_from_group("alice-ldap", "readers")
+                assert workstation.find(STUDY_FIND, KEYS)[1].status == NOT_AUTHORIZED
+        assert logins(house)[-1]["facts"]["actor"]["person"] == f"alice-ldap@{house.kdc.realm}"
+    finally:
+        house.close()

@@ -84,6 +84,18 @@ class Directory:
             return None
         return still_local(principal, roles, self._users)
 
+    def person(self, name: str) -> Principal | None:
+        """Somebody whom another provider has verified, as this directory describes them; None: it has nobody so named.
+
+        Raises:
+            AuthenticationFailed: not exactly one person, or one who cannot be described.
+            ProviderUnavailable: the directory cannot be asked.
+        """
+        deadline = Deadline(self._config.deadline_seconds)
+        with self._service.searching(deadline) as directory:
+            entry = find(directory, self._config, name)
+            return described(directory, self._config, entry) if entry is not None else None
+
     def close(self) -> None:
         """End the conversations that are kept."""
         self._service.close()

@@ -1,4 +1,4 @@
-"""Sections of the settings become the configuration of identity providers; what is not understood is named."""
+"""Repeated sections of the settings become configuration objects; what is not understood is named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ import pytest
 
 from archive.errors import SettingsInvalid
 from archive.home import Home
-from archive.people import configured
+from archive.sections import configured
 from auth.credential import Secret
 from auth.errors import ProviderMisconfigured
 
 
 @dataclass(frozen=True)
 class Example:
-    """Every type of value that a provider's configuration may have."""
+    """Every type of value that a section may have."""
 
     name: str
     ca: Path
