@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from archive.errors import SettingsInvalid
 from archive.home import Home
@@ -158,7 +159,7 @@ def _jwt(table: Mapping[str, object], around: Surroundings, made: _Made) -> Prov
 
 def _for_us(table: Mapping[str, object], around: Surroundings) -> Mapping[str, object]:
     """With the audience that an issuer names where the settings do not say another: our AE title."""
-    return {"audience": f"urn:dicom:ae:{around.ae_title}", **table}
+    return {"audience": f"urn:dicom:ae:{quote(around.ae_title, safe='')}", **table}
 
 
 def _guarded(provider: Provider, deadline_seconds: float, made: _Made, concurrent: int = CONCURRENT) -> Provider:
