@@ -30,7 +30,7 @@ class IdentityHouse:
     jwt: JwtIssuer
 
     @classmethod
-    def build(cls, folder: Path, *, plain: bool = False, without_tls: bool = False) -> "IdentityHouse":
+    def build(cls, folder: Path, *, plain: bool = False) -> "IdentityHouse":
         """Everything made and started but the archive; `close` it."""
         archive = RunningArchive(folder).init()
         house = cls(
@@ -43,7 +43,7 @@ class IdentityHouse:
         house.directory.start()
         try:
             house.kdc.start()
-            house._configure(plain, without_tls)
+            house._configure(plain)
         except BaseException:
             house.close()
             raise
@@ -76,7 +76,7 @@ class IdentityHouse:
             JWT: User(self.jwt.token("alice", roles=["reader"]).encode(), identity_type=5),
         }
 
-    def _configure(self, plain: bool, without_tls: bool) -> None:
+    def _configure(self, plain: bool) -> None:
         archive, directory, home = self.archive, self.directory, self.archive.home
         archive.person("alice", "radiologist")
         archive.must("user", "add", f"alice@{self.kdc.realm}", "--role", "radiologist")
@@ -91,8 +91,6 @@ class IdentityHouse:
             text = text.replace('plain = ""', 'plain = "insecure"').replace(
                 "plain_port = 11112", f"plain_port = {self.plain_port}"
             )
-        if without_tls:
-            text = text.replace('without_tls = ""', 'without_tls = "insecure"')
         settings.write_text(text + self._providers())
 
     @property
