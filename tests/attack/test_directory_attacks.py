@@ -279,6 +279,17 @@ def test_a_person_who_is_signed_in_is_not_taken_for_known_while_the_directory_is
             provider.still(Principal(ALICE, frozenset({"radiologist"})))
 
 
+def test_a_directory_that_answers_late_and_in_part_gets_no_second_deadline(tls):
+    class LateAndInPart(ScriptedDirectory):
+        def searched(self, line):
+            self._closing.wait(1.3)
+            line.send(entry(line.number, ALICE))
+            line.stay_silent()
+
+    with against(LateAndInPart, tls, deadline_seconds=1.5) as (_, provider), taking_at_most(1.5):
+        assert refusal(provider).reason == "the directory did not answer in time"
+
+
 def test_a_host_that_does_not_even_answer_the_connection_is_given_up_at_the_deadline(tls):
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -423,6 +434,13 @@ def test_nothing_but_a_whole_and_good_answer_lets_anyone_in(tls, script, kind, r
     with against(script, tls) as (_, provider), taking_at_most(2):
         refused = refusal(provider)
     assert (type(refused), refused.reason, refused.claimed) == (kind, reason, "alice")
+
+
+@pytest.mark.parametrize("script", [NameIsEmpty, NameIsNoName])
+def test_a_bind_as_nobody_in_particular_is_not_made(tls, script):
+    with against(script, tls) as (scripted, provider):
+        refusal(provider)
+    assert [operation for operation, _ in scripted.seen] == [BIND, SEARCH]
 
 
 def test_no_result_code_but_success_lets_anyone_in(tls):

@@ -9,6 +9,7 @@ import pytest
 
 from auth.errors import AuthenticationFailed, ProviderUnavailable
 from auth.identity.chain import NOT_MINE
+from auth.identity.steps import followed
 from auth.ports import UserRecord
 from auth.principal import Principal
 from tests.simulators.directories import ALICE, directory, lab_directory, signing_in
@@ -140,10 +141,35 @@ def test_an_account_that_the_filter_does_not_find_any_more_is_gone(lab):
         assert provider.still(erin) is None
 
 
-@pytest.mark.parametrize("name", ["alice@EXAMPLE.ORG", "uid=alice", "uid=alice,ou=people,dc=elsewhere", "", "*"])
-def test_somebody_whom_the_directory_does_not_hold_is_not_still_there(lab, name):
+@pytest.mark.parametrize(
+    "name", ["alice@EXAMPLE.ORG", "uid=alice", "uid=alice,ou=people,dc=elsewhere", "", "*", ALICE.upper()]
+)
+def test_somebody_whom_the_directory_does_not_hold_by_that_name_is_not_still_there(lab, name):
     with directory(lab) as provider:
         assert provider.still(Principal(name, frozenset({"radiologist"}))) is None
+
+
+def test_who_was_verified_otherwise_is_described(lab):
+    with directory(lab) as provider:
+        assert provider.person("alice") == signing_in(provider).principal
+        assert provider.person("nobody") is None
+
+
+def test_what_was_checked_is_told_to_who_follows_it(lab):
+    with directory(lab) as provider, followed() as steps:
+        signing_in(provider)
+        told = list(steps)
+        with pytest.raises(AuthenticationFailed):
+            signing_in(provider, passcode=b"wrong")
+    assert told == [
+        "name and passcode are neither empty nor too long",
+        "the directory was reached over TLS, and takes the service account",
+        "it has exactly one entry for the name",
+        "the passcode is that of the entry",
+        "its groups give radiologist",
+        "no local record shuts the person out",
+    ]
+    assert steps[len(told) :] == told[:3]
 
 
 def test_logins_go_on_when_the_directory_was_started_anew(lab):

@@ -13,6 +13,7 @@ from auth.identity.directory.line import open_line
 from auth.identity.directory.people import described, find, find_again, name_of, roles_of
 from auth.identity.directory.service import ServiceAccount
 from auth.identity.overrides import still_local, with_local
+from auth.identity.steps import checked
 from auth.names import MAX_USERNAME_BYTES
 from auth.node.tls import client_context
 from auth.ports import UserStore
@@ -107,22 +108,29 @@ class Directory:
             raise AuthenticationFailed("the passcode is empty, too long or holds a NUL")
         if len(name.encode("utf-8", "replace")) > MAX_USERNAME_BYTES:
             raise AuthenticationFailed("the name is too long")
+        checked("name and passcode are neither empty nor too long")
         deadline = Deadline(self._config.deadline_seconds)
         with self._service.searching(deadline) as directory:
+            checked("the directory was reached over TLS, and takes the service account")
             # 2 Exactly one entry, found by the service account.
             entry = find(directory, self._config, name)
             if entry is None:
                 # An unknown name is refused no sooner than a wrong passcode.
                 time.sleep(min(self._bind_seconds, deadline.left("answer")))
                 return None
+            checked("it has exactly one entry for the name")
             # 3 The passcode, by a bind as the entry that the directory returned, on a connection of its own: a failed
             #   bind would leave the service's anonymous.
             name_of(entry)
             self._prove(entry.dn, passcode, deadline)
+            checked("the passcode is that of the entry")
             # 4 What the person may be and is, from the service account's view: the person's own may be another.
             principal = described(directory, self._config, entry)
+            checked(f"its groups give {', '.join(sorted(principal.roles)) or 'no role'}")
         # 5 A local record may say no.
-        return with_local(principal, self._users)
+        person = with_local(principal, self._users)
+        checked("no local record shuts the person out")
+        return person
 
     def _prove(self, dn: str, passcode: Secret, deadline: Deadline) -> None:
         begun = time.monotonic()
