@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, EventShape]] = MappingProxyType(
         "application-started": EventShape(_ACTIVITY, "E", Code("110120", "Application Start")),
         "application-stopped": EventShape(_ACTIVITY, "E", Code("110121", "Application Stop")),
         "audit-log-used": EventShape(Code("110101", "Audit Log Used"), "R"),
+        "trail-checkpointed": EventShape(Code("110101", "Audit Log Used"), "R"),
         "transfer-begun": EventShape(Code("110102", "Begin Transferring DICOM Instances"), "E"),
         "instances-transferred": EventShape(_TRANSFERRED, "R"),
         "instance-stored": EventShape(_TRANSFERRED, "C"),

@@ -197,3 +197,12 @@ class AuditLogUsed(AuditEvent):
     """Audit Log Used (A.5.3.2)."""
 
     kind: ClassVar[str] = "audit-log-used"
+
+
+@dataclass(frozen=True, slots=True)
+class TrailCheckpointed(AuditEvent):
+    """Audit Log Used (A.5.3.2), by the archive itself: it signed how far its trail had come."""
+
+    kind: ClassVar[str] = "trail-checkpointed"
+    checkpoint: str = ""
+    """One line, `archive.audit.checkpoint.Checkpoint.line`."""

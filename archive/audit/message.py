@@ -120,9 +120,11 @@ def _objects(kind: str, facts: _Facts, source: AuditSource) -> Iterator[ElementT
         yield _query(facts)
     if kind in {"security-alert", "access-refused", "configuration-changed", "node-refused", "node-authenticated"}:
         yield _alerted(facts, source)
-    if kind == "audit-log-used":
+    if kind in {"audit-log-used", "trail-checkpointed"}:
         log = _object(f"urn:strongroom:{source.ae_title}:trail", "2", "13", object_id("URI"))
         _named(log, "Security Audit Log")
+        if facts.get("checkpoint"):
+            log.append(_detail("Checkpoint", facts["checkpoint"]))
         yield log
 
 
