@@ -41,6 +41,14 @@ class _Made:
     held: ExitStack
     people_of: "dict[str, PeopleElsewhere]" = field(default_factory=dict)
     """How each directory is asked about somebody whom another provider has verified."""
+    realms: set[str] = field(default_factory=set)
+    """What follows the last ``@`` of the names that each provider gives."""
+
+    def claim(self, realm: str) -> None:
+        """Two providers cannot mean two people by one name. Raises `SettingsInvalid` where they could."""
+        if realm in self.realms:
+            raise SettingsInvalid(f"two identity providers have the realm {realm!r:.40}: give each its own")
+        self.realms.add(realm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,8 @@ def _kerberos(table: Mapping[str, object], around: Surroundings, made: _Made) ->
     from auth.identity.kerberos import Kerberos, KerberosConfig
 
     config = configured(KerberosConfig, "kerberos", table, around.home)
+    for realm in config.realms:
+        made.claim(realm)
     elsewhere = made.people_of.get(config.roles_from)
     if config.roles_from and elsewhere is None:
         raise SettingsInvalid(
@@ -126,6 +136,7 @@ def _saml(table: Mapping[str, object], around: Surroundings, made: _Made) -> Pro
     own = {key: value for key, value in table.items() if key not in _ISSUER_KEYS}
     keys = _issuer_keys({key: value for key, value in table.items() if key in _ISSUER_KEYS}, table, around.home)
     config = configured(SamlConfig, "saml", _for_us(own, around), around.home, keys=keys)
+    made.claim(config.realm)
     return Saml(config, around.users, around.presented, around.clock)
 
 
@@ -151,6 +162,7 @@ def _jwt(table: Mapping[str, object], around: Surroundings, made: _Made) -> Prov
     from auth.identity.jwt.provider import Jwt
 
     config = configured(JwtConfig, "jwt", _for_us(table, around), around.home)
+    made.claim(config.realm)
     provider = Jwt(config, around.users, around.presented, around.clock)
     if config.discovery is None:
         return provider
