@@ -13,6 +13,7 @@ from archive.lab.jwt_issuer import JwtIssuer
 from auth.errors import AuthenticationFailed, ProviderMisconfigured, ProviderUnavailable
 from auth.identity.chain import Vouched
 from auth.identity.jwt import sources
+from auth.identity.jwt.https import fetch, trusting
 from auth.identity.jwt.provider import Jwt, JwtConfig
 from tests.simulators.misbehaving_issuer import MisbehavingIssuer, answer, says, silent
 from tests.simulators.presented import PresentedInMemory
@@ -112,6 +113,15 @@ def test_a_server_that_does_not_shake_hands_lets_nobody_in(tmp_path, script):
             "the issuer does not answer in time",
             "the issuer cannot be reached",
         )
+
+
+@pytest.mark.parametrize("script", [silent, says(b"H", b"T", 0.03), says(CHUNKED, b"1\r\n \r\n", 0.03)])
+def test_a_dripping_issuer_does_not_keep_the_thread_that_asked_it(tmp_path, script):
+    with MisbehavingIssuer(tmp_path, script) as issuer:
+        begun = time.monotonic()
+        with pytest.raises(ProviderUnavailable, match="the issuer does not answer in time"):
+            fetch(issuer.url(), trusting(issuer.ca), begun + DEADLINE)
+        assert time.monotonic() - begun < DEADLINE + 1.0
 
 
 def test_an_issuer_that_is_down_lets_nobody_in(tmp_path):
