@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = verbs("A throw-away hospital on this machine, to try everything with.")
 
 NODE: Final = "LAB"
-RENEW_SECONDS: Final = 20.0
+RENEW_SECONDS: Final = 5.0
 """How often fresh credentials are written; a Kerberos ticket is good for one association."""
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 40.0

@@ -23,6 +23,7 @@ from auth.errors import (
     RecordInvalid,
 )
 from auth.identity.chain import Chain, Vouched
+from auth.identity.steps import checked
 from auth.names import username_from_wire
 from auth.principal import Assurance, IdentityDemand, NodeIdentity, Principal
 
@@ -106,8 +107,10 @@ class Authenticator:
             raise IdentityTypeRefused(f"nobody here verifies user identity type {identity_type}", claimed=claimed)
         if node.identity_types is not None and identity_type not in node.identity_types:
             raise IdentityTypeRefused(f"the node may not use user identity type {identity_type}", claimed=claimed)
+        checked(f"type {identity_type} is verified here, and the node may use it")
         # 5 Well-formed: PS3.7 Table D.3-14.
         credential = _credential(offered)
+        checked("its fields are those of its type")
         # 6 Good.
         vouched, provider = self._examined(credential, node, claimed, source)
         assurance = Assurance(identity_type, tls, verified_by=provider, valid_until=vouched.valid_until)

@@ -9,6 +9,7 @@ from typing import Final, Protocol, assert_never
 
 from auth.credential import Credential
 from auth.errors import AuthenticationFailed
+from auth.identity.steps import checked
 from auth.principal import NodeIdentity, Principal
 
 
@@ -90,6 +91,7 @@ class Chain:
             try:
                 match provider.verify(credential, node):
                     case Verdict.NOT_MINE:
+                        checked(f"{provider.name} does not judge it, and passes it on")
                         continue
                     case Vouched() as vouched:
                         return vouched, provider.name

@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, NoReturn, TypeGuard, TypeVar
 
 from auth.credential import Credential, Username, UsernamePasscode
@@ -148,7 +150,8 @@ class Guarded:
             call.attempt = attempt
             # Daemonic, so that a hung call holds up no exit. One for each call: it costs a tenth of a millisecond, and
             # none is there when nobody asks.
-            worker = threading.Thread(target=self._work, args=(call,), name=f"identity {self.name}", daemon=True)
+            work = partial(copy_context().run, self._work, call)  # whoever follows the steps follows them there
+            worker = threading.Thread(target=work, name=f"identity {self.name}", daemon=True)
             self._workers.add(worker)
             try:
                 worker.start()

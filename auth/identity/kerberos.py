@@ -24,6 +24,7 @@ from auth.identity.kerberos_pool import WorkerPool, WorkerSettings
 from auth.identity.kerberos_tokens import ApRequest, ap_request, server_response
 from auth.identity.kerberos_worker import Accepted, Refused
 from auth.identity.overrides import local_now, still_local, with_local
+from auth.identity.steps import checked
 from auth.names import external_name
 from auth.ports import Presentation, PresentedTokens, UserStore, presenter
 from auth.principal import NodeIdentity, Principal
@@ -160,18 +161,23 @@ class Kerberos:
             return NOT_MINE
         # 1 A KRB_AP_REQ in one of its two shapes: PS3.7 D.3.3.7.1, RFC 4120 5.5.1, RFC 4121 4.1.
         request = ap_request(credential.ticket.reveal())
+        checked("it is one KRB_AP_REQ, and nothing else")
         # 2 For our service, made with its key, in its time, and not in the replay cache: RFC 4120 3.2.3.
         accepted = self._examined(request)
+        checked("the ticket is for our service, made with its key, in its time, and not in the replay cache")
         # 3 An answer in the requestor's shape, where there is one: RFC 4120 3.2.4.
         response = _response(accepted, request)
         # 4 A person of an admitted realm.
         person = Principal(self._admitted(accepted.principal), frozenset())
+        checked("the principal is a person of an admitted realm")
         # 5 Somebody keeps roles for them here, and they are not disabled.
         person = with_local(self._as_known_elsewhere(person), self._users)
         if not person.roles:
             raise AuthenticationFailed("no roles are kept for this principal", claimed=person.name)
+        checked("roles are kept for the principal, and no local record shuts them out")
         # 6 Not presented before, by the record that outlives Kerberos' own.
         self._present_once(request, person, node)
+        checked("it was not presented before")
         return Vouched(person, response)
 
     def still(self, principal: Principal) -> Principal | None:

@@ -14,6 +14,7 @@ from auth.credential import Credential, Secret, UsernamePasscode
 from auth.errors import AuthenticationFailed, ProviderUnavailable, RecordInvalid
 from auth.identity.chain import NOT_MINE, Verdict, Vouched
 from auth.identity.overrides import local_now
+from auth.identity.steps import checked
 from auth.ports import UserStore
 from auth.principal import NodeIdentity, Principal
 
@@ -68,6 +69,7 @@ class LocalPasscodes:
         # 1 An empty passcode proves nothing (an LDAP server would call it an anonymous bind), and is not hashed.
         if not 0 < len(credential.passcode) <= MAX_PASSCODE_BYTES:
             raise AuthenticationFailed("the passcode is empty or too long", claimed=claimed)
+        checked("the passcode is neither empty nor too long")
         # 2 One hash is computed, whether the user exists, has a passcode, or is disabled.
         user = self._users.user(claimed)
         kept = user.passcode_hash if user is not None else None
@@ -77,8 +79,10 @@ class LocalPasscodes:
         # 3 The passcode is right, and 4 the user is enabled: told apart for the audit only.
         if not right:
             raise AuthenticationFailed("wrong passcode", claimed=claimed)
+        checked("it is the passcode of the local user")
         if not user.enabled:
             raise AuthenticationFailed("the user is disabled", claimed=claimed)
+        checked("the user is enabled")
         # 5 A hash from weaker days is made anew, now that the passcode is at hand.
         if _HASHER.check_needs_rehash(kept):
             self._users.replace_hash(user.name, hash_passcode(credential.passcode), instead_of=kept)

@@ -4,6 +4,7 @@ from auth.credential import Credential, Username
 from auth.errors import AuthenticationFailed
 from auth.identity.chain import NOT_MINE, Verdict, Vouched
 from auth.identity.overrides import local_now
+from auth.identity.steps import checked
 from auth.ports import UserStore
 from auth.principal import NodeIdentity, Principal
 
@@ -28,16 +29,19 @@ class AssertedUsers:
         # 1 The node was registered as asserting users; otherwise the name proves nothing.
         if not node.asserts_roles:
             raise AuthenticationFailed("this node's bare user names are not believed", claimed=credential.name)
+        checked("the node's bare user names are believed")
         # 2 The user is known and enabled.
         user = self._users.user(credential.name)
         if user is None:
             return NOT_MINE
         if not user.enabled:
             raise AuthenticationFailed("the user is disabled", claimed=credential.name)
+        checked("the user is known and enabled")
         # 3 At most the roles that the node may assert, and at least one.
         roles = user.roles & node.asserts_roles
         if not roles:
             raise AuthenticationFailed("the node may assert none of the user's roles", claimed=credential.name)
+        checked("the node may assert a role of theirs")
         return Vouched(Principal(name=user.name, roles=roles, attributes=user.attributes))
 
     def still(self, principal: Principal) -> Principal | None:

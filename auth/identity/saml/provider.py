@@ -24,6 +24,7 @@ from auth.identity.saml.metadata import CurrentKeys, IssuerKeys
 from auth.identity.saml.response import positive_response
 from auth.identity.saml.signature import is_signed, signed
 from auth.identity.saml.statement import Demands, Statement, examined
+from auth.identity.steps import checked
 from auth.names import checked_roles, external_name
 from auth.ports import Presentation, PresentedTokens, UserStore, presenter
 from auth.principal import NodeIdentity, Principal
@@ -116,20 +117,25 @@ class Saml:
         moment = self._clock()
         # 1 One assertion, in one of two forms.
         document = received(credential.assertion.reveal())
+        checked("it is one assertion, bare or in a response, without anything that could hide another")
         # 2 Whom it names as its issuer routes it, and proves nothing.
         said = issuer_of(document.assertion)
         if said is None:
             raise AuthenticationFailed("the assertion names no issuer")
         if said != self._config.issuer:
             return NOT_MINE
+        checked("it names the issuer of this provider")
         # 3 What the issuer signed; from here on, nothing else is read.
         assertion = self._signed(document, self._config.keys.at(moment))
+        checked("the issuer signed it, and what was signed is what is read")
         # 4 It is good, here and now.
         statement = examined(assertion, self._demands(moment))
         # 5 Whom it is about, and what is said of them.
         principal = with_local(self._principal(assertion, statement), self._users)
+        checked("it says who the person is, and no local record shuts them out")
         # 6 Not presented before by somebody else, or at all where it is for one use. Last: it is noted as presented.
         self._note(statement, node, claimed=principal.name)
+        checked("it was not presented elsewhere before, nor more often than it may be")
         return Vouched(principal, positive_response(self._config.audience, moment), statement.session_ends)
 
     def still(self, principal: Principal) -> Principal | None:

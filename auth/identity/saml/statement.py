@@ -11,6 +11,7 @@ from typing import Final
 from auth.errors import AuthenticationFailed
 from auth.identity.saml.document import ASSERTION, issuer_of
 from auth.identity.saml.markup import SAML, Element, children, collapsed, content, instant
+from auth.identity.steps import checked
 
 BEARER: Final = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 TRANSIENT: Final = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
@@ -74,18 +75,24 @@ def examined(assertion: Element, demands: Demands) -> Statement:
         raise AuthenticationFailed("the assertion has no proper ID")
     if any(part.tag not in _PARTS for part in assertion):
         raise AuthenticationFailed("the assertion has a part that is not understood")
+    checked("it is of version 2.0, with an ID, of parts that SAML defines")
     # 2 Of the configured issuer (2.2.5), and not from the future.
     if issuer_of(assertion) != demands.issuer:
         raise AuthenticationFailed("the assertion is by another issuer")
     issued = _time(assertion, "IssueInstant")
     if issued is None or issued - demands.moment > demands.skew:
         raise AuthenticationFailed("the assertion is from the future, or not dated")
+    checked("it is by the issuer, and not from the future")
     # 3 Now, for us, under conditions that are all understood (2.5).
     ends, once = _conditions(assertion, demands)
+    checked("it is valid now, and for us")
     # 4 About one subject, whom the bearer may claim to be (2.4).
     name_id = _subject(assertion, demands)
+    checked("its subject is confirmed for the bearer")
     # 5 Who signed in there, in a session that lasts (2.7.2).
-    return Statement(identifier, name_id, ends, _session_end(assertion, demands), once)
+    session_ends = _session_end(assertion, demands)
+    checked("the person has signed in there, and that session lasts")
+    return Statement(identifier, name_id, ends, session_ends, once)
 
 
 def _conditions(assertion: Element, demands: Demands) -> tuple[datetime, bool]:
