@@ -28,6 +28,8 @@ from auth.ports import PresentedTokens, UserStore
 
 CONCURRENT: Final = 8
 """Questions that one provider is asked at a time, unless its section says otherwise."""
+GUARD_SHARE: Final = 1.2
+"""How many times a provider's own deadline its guard waits."""
 
 if typing.TYPE_CHECKING:
     from auth.identity.kerberos import PeopleElsewhere
@@ -175,7 +177,9 @@ def _for_us(table: Mapping[str, object], around: Surroundings) -> Mapping[str, o
 
 
 def _guarded(provider: Provider, deadline_seconds: float, made: _Made, concurrent: int = CONCURRENT) -> Provider:
-    guarded = Guarded(provider, deadline_seconds=deadline_seconds, concurrent=concurrent, breaker=Breaker())
+    # A little longer than the provider's own, which knows better what it was waiting for.
+    deadline = deadline_seconds * GUARD_SHARE
+    guarded = Guarded(provider, deadline_seconds=deadline, concurrent=concurrent, breaker=Breaker())
     made.held.callback(guarded.close)
     return guarded
 

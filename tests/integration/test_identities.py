@@ -5,7 +5,18 @@ import subprocess
 
 import pytest
 
-from tests.simulators.identity_house import DIRECTORY, JWT, KERBEROS, LOCAL, MISSING, SAML, SERVICE, IdentityHouse
+from archive.lab.saml_issuer import Wishes
+from tests.simulators.identity_house import (
+    AUDIENCE,
+    DIRECTORY,
+    JWT,
+    KERBEROS,
+    LOCAL,
+    MISSING,
+    SAML,
+    SERVICE,
+    IdentityHouse,
+)
 from tests.simulators.running_archive import PASSCODE
 from tests.simulators.scu import IMPLICIT, STUDY_FIND, VERIFICATION, Refused, User, identifier
 
@@ -207,6 +218,27 @@ def test_dcmtk_signs_in_with_each_and_gets_its_positive_response(house, provider
     assert logins(house)[-1]["facts"]["actor"]["person"] == house.names()[provider]
 
 
+def test_a_credential_of_nearly_the_largest_size_is_verified(house):
+    filler = {f"urn:filler:{number}": "x" * 1000 for number in range(55)}
+    assertion = house.saml.assertion("alice", Wishes(audience=AUDIENCE, roles=["reader"], attributes=filler))
+    assert 60_000 < len(assertion) < 65_400
+    with association(house, User(assertion, identity_type=4)) as workstation:
+        assert workstation.find(STUDY_FIND, KEYS)[1].status == 0
+
+
+def test_dcmtk_does_not_even_send_one_that_cannot_be(house, tmp_path, ct_file):
+    """65,529 bytes are the most that a User Identity sub-item holds (PS3.7 Table D.3-14)."""
+    material = house.archive.folder / "nodes" / "WS1"
+    (tmp_path / "credential").write_bytes(b" " * 65_530)
+    before = len(logins(house))
+    tls = ["+tls", str(material / "key.pem"), str(material / "cert.pem"), "+cf", str(material / "ca.pem")]
+    command = ["/usr/bin/storescu", "-aet", "WS1", "-aec", "STRONGROOM", "--saml", str(tmp_path / "credential"), *tls]
+    done = subprocess.run(
+        [*command, "127.0.0.1", str(house.archive.port), str(ct_file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0 and len(logins(house)) == before
+
+
 @pytest.fixture(scope="module")
 def ct_file():
     from pydicom.data import get_testdata_file
@@ -218,7 +250,9 @@ def test_a_kerberos_person_gets_their_roles_from_the_directory_that_is_named(tmp
     house = IdentityHouse.build(tmp_path)
     try:
         settings = house.archive.home / "strongroom.toml"
-        settings.write_text(settings.read_text().replace("\n[[kerberos]]\n", '\n[[kerberos]]\nroles_from = "hospital"\n'))
+        settings.write_text(
+            settings.read_text().replace("\n[[kerberos]]\n", '\n[[kerberos]]\nroles_from = "hospital"\n')
+        )
         house.kdc.add_principal("alice-ldap", PASSCODE)
         house.archive.node("WS1", "radiologist")
         ticket = house.kdc.ticket("alice-ldap", PASSCODE, SERVICE)
