@@ -15,6 +15,7 @@ from archive.errors import SettingsInvalid
 from archive.home import Home
 from archive.lab.saml_issuer import SamlIssuer
 from archive.people import People, Surroundings
+from archive.rehearsal import MAX_CREDENTIAL_BYTES
 from archive.settings import PROVIDERS, parse_settings
 from auth.credential import Secret
 from auth.errors import AuthenticationFailed
@@ -174,6 +175,10 @@ def test_the_document_says_the_breaker_and_the_bulkhead_as_they_are():
 
 def test_the_document_says_the_longest_token():
     assert f"{MAX_TOKEN_BYTES:,} bytes" in DOCUMENT
+
+
+def test_the_document_says_the_largest_credential():
+    assert f"**{MAX_CREDENTIAL_BYTES:,} bytes**" in prose("How large a credential may be")
 
 
 # -- the table of combinations --------------------------------------------------------------------------------------

@@ -148,6 +148,19 @@ def test_whoever_may_not_store_is_let_in_and_denied(lab):
     assert done.returncode != 0 and "Association Accepted" in done.stdout + done.stderr
 
 
+def test_a_credential_that_no_user_identity_item_can_hold_is_not_sent_by_dcmtk_and_the_largest_arrives(lab, tmp_path):
+    """PS3.7 D.1.3 and D.3.3.7: both the item and the User Information around it have lengths of 16 bits."""
+    large = tmp_path / "large.saml"
+    large.write_bytes(b"x" * 65_529)
+    done = lab.send("alice", "saml", instead=large)
+    assert done.returncode != 0 and "exceeds upper limit of 65535 bytes" in done.stdout + done.stderr
+    large.write_bytes(b"x" * 65_400)
+    done = lab.send("alice", "saml", instead=large)
+    assert done.returncode != 0 and "Association Rejected" in done.stdout + done.stderr
+    told = lab.trail()[-1]
+    assert told["kind"] == "user-authenticated" and told["facts"]["reason"] == "not well-formed XML"
+
+
 def test_the_lab_names_dcmtk_by_its_path_since_pynetdicom_has_a_program_of_that_name(lab):
     if shutil.which("storescu", path="/usr/bin") is None:
         pytest.skip("DCMTK is not installed")

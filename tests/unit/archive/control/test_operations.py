@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.audit.events import AuditLogUsed
+from archive.audit.events import AuditLogUsed, SecurityAlert
 from archive.bootstrap import Archive
 from archive.control.operations import Arguments, operation
 from archive.control.operator import Operator
@@ -24,6 +24,7 @@ from auth.policy.engine import PolicyEngine
 from auth.principal import IdentityDemand, NodeTrust
 from storage.errors import InvalidIdentifier, StoreReadOnly
 from storage.instance import StudyFacts
+from tests.simulators.presented import PresentedInMemory
 from tests.simulators.records import MemoryDatabase
 
 POLICIES = Path(__file__).resolve().parents[4] / "config" / "policies"
@@ -93,6 +94,7 @@ def archive(tmp_path, own_authority):
             policies=PolicyEngine.load(tmp_path / "policies", is_keyword),
             nodes=NodeRecords(database),
             users=UserRecords(database),
+            presented=PresentedInMemory(),
             repository=Repository(),
             _held=held.pop_all(),
         )
@@ -319,6 +321,15 @@ def test_reading_the_trail_is_in_the_trail(archive, do):
     assert do("audit.used") is None
     [event] = archive.audit.events
     assert isinstance(event, AuditLogUsed) and event.actor.os_user == "olga"
+
+
+@pytest.mark.parametrize(("verified", "outcome", "word"), [(True, 0, "verified"), (False, 4, "refused")])
+def test_trying_a_credential_is_in_the_trail_and_is_no_login(archive, do, verified, outcome, word):
+    do("identity.tried", identity_type="saml", name="alice@portal", verified=verified, reason="as it was")
+    [event] = archive.audit.events
+    assert isinstance(event, SecurityAlert) and event.alert == "110132" and event.actor.os_user == "olga"
+    assert event.description == f"identity test: saml of alice@portal {word}"
+    assert (event.outcome.value, event.reason) == (outcome, "as it was")
 
 
 def test_an_operation_has_one_entry_in_the_table():
