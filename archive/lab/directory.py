@@ -6,7 +6,6 @@ It has people (inetOrgPerson) below ``ou=people`` and groups (groupOfNames, and 
 
 import base64
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from archive.lab.system import free_port, program
 from archive.lab.tls import make_tls
 from auth.credential import Secret
 from auth.identity.passcode import hash_passcode
@@ -22,9 +22,6 @@ SUFFIX: Final = "dc=strongroom,dc=lab"
 START_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 30.0
-PROGRAMS: Final = {"slapd": "slapd", "slapadd": "slapd", "ldapmodify": "ldap-utils"}
-"""What is needed, and the Debian package that brings it."""
-_SYSTEM_FOLDERS: Final = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 _ADMINISTRATOR: Final = f"cn=administrator,{SUFFIX}"
 _SERVICE: Final = f"cn=archive,{SUFFIX}"
 _PASSCODE: Final = "of the throw-away directory"
@@ -66,12 +63,12 @@ class LabDirectory:
             FileNotFoundError: a program is not installed; the message says which package brings it.
             RuntimeError: the directory cannot be made, or the server does not come up.
         """
-        slapd = _program("slapd")
+        slapd = program("slapd")
         config = self.folder / "slapd.conf"
         if not config.exists():
             self._make(config)
-        self.ldaps_port = self.ldaps_port or _free_port()
-        self.starttls_port = self.starttls_port or _free_port()
+        self.ldaps_port = self.ldaps_port or free_port()
+        self.starttls_port = self.starttls_port or free_port()
         addresses = f"ldaps://{self.host}:{self.ldaps_port} ldap://{self.host}:{self.starttls_port}"
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603  (a program of the system, no shell)
@@ -195,7 +192,7 @@ access to * by dn.exact="{_SERVICE}" read by * none
 
     def _run(self, command: list[str], text: str) -> None:
         done = subprocess.run(  # noqa: S603  (a program of the system, no shell)
-            [_program(command[0]), *command[1:]],
+            [program(command[0]), *command[1:]],
             input=text,
             env={"LDAPTLS_CACERT": str(self.ca), "LC_ALL": "C"},
             capture_output=True,
@@ -263,16 +260,3 @@ def _plain(name: str) -> str:
     if _PLAIN_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not a name for this directory")
     return name
-
-
-def _program(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
-    if path is None:
-        raise FileNotFoundError(f"{name} is not installed: it comes with the Debian package {PROGRAMS[name]}")
-    return path
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -3,22 +3,19 @@
 Nothing outside the folder is read or written: the realm has its own krb5.conf, database, stash and log.
 """
 
-import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
 
 from archive.lab.kerberos_client import LabTicket, request_ticket
+from archive.lab.system import free_port, program
 
 REALM = "STRONGROOM.LAB"
 MASTER_PASSCODE = "of the throw-away realm's database"
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
 COMMAND_SECONDS = 30.0
-PROGRAMS = {"krb5kdc": "krb5-kdc", "kdb5_util": "krb5-kdc", "kadmin.local": "krb5-admin-server"}
-"""What is needed, and the Debian package that brings it."""
-_SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
 
 class LabKdc:
@@ -43,9 +40,9 @@ class LabKdc:
             FileNotFoundError: a program is not installed; the message says which package brings it.
             RuntimeError: the realm cannot be made, or the server does not come up.
         """
-        krb5kdc = _program("krb5kdc")
+        krb5kdc = program("krb5kdc")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         self.config.write_text(self._client_settings())
         (self.folder / "kdc.conf").write_text(self._server_settings())
         self._run("kdb5_util", "create", "-s", "-r", self.realm, "-P", MASTER_PASSCODE)
@@ -155,9 +152,9 @@ class LabKdc:
             "LC_ALL": "C",
         }
 
-    def _run(self, program: str, *arguments: str) -> str:
+    def _run(self, name: str, *arguments: str) -> str:
         done = subprocess.run(  # noqa: S603  (a program of the system, no shell)
-            [_program(program), *arguments],
+            [program(name), *arguments],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -167,7 +164,7 @@ class LabKdc:
         )
         # kadmin.local tells some of its failures on stderr alone and still ends with 0.
         if done.returncode or "while" in done.stderr:
-            raise RuntimeError(f"{program}: {done.stderr.strip()}")
+            raise RuntimeError(f"{name}: {done.stderr.strip()}")
         return done.stdout
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
@@ -181,16 +178,3 @@ class LabKdc:
                 return
         self.stop()
         raise RuntimeError(f"krb5kdc does not answer: {(self.folder / 'kdc.out').read_text().strip()}")
-
-
-def _program(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
-    if path is None:
-        raise FileNotFoundError(f"{name} is not installed: it comes with the Debian package {PROGRAMS[name]}")
-    return path
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

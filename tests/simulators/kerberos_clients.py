@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.lab.kdc import PROGRAMS, LabKdc
+from archive.lab.kdc import LabKdc
 from archive.lab.kerberos_client import Presentation
+from archive.lab.system import PACKAGES
 from auth.credential import KerberosTicket, Secret
 from auth.identity.kerberos import Kerberos, KerberosConfig
 from auth.ports import PresentedTokens, UserStore
@@ -48,7 +49,8 @@ for line in sys.stdin:
 
 def demand_kerberos() -> None:
     """Skip the tests of a module where Kerberos is not installed, saying what brings it."""
-    for program, package in {**PROGRAMS, "kinit": "krb5-user"}.items():
+    needed = {name: PACKAGES[name] for name in ("krb5kdc", "kdb5_util", "kadmin.local")}
+    for program, package in {**needed, "kinit": "krb5-user"}.items():
         if shutil.which(program, path=_SYSTEM_FOLDERS) is None:
             pytest.skip(f"{program} is not installed: Debian package {package}", allow_module_level=True)
     if importlib.util.find_spec("kerberos") is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.lab import kdc as lab_kdc
+from archive.lab import system
 from archive.lab.kdc import LabKdc
 from archive.lab.kerberos_client import KerberosClientError
 from tests.simulators.kerberos_clients import demand_kerberos
@@ -59,6 +59,6 @@ def test_a_missing_program_is_named_with_the_package_that_brings_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(lab_kdc, "_SYSTEM_FOLDERS", str(tmp_path))
+    monkeypatch.setattr(system, "_SYSTEM_FOLDERS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="krb5kdc is not installed: it comes with the Debian package krb5-kdc"):
         LabKdc(tmp_path / "realm").start()
