@@ -13,7 +13,12 @@ from tests.simulators.scu import User
 
 AUDIENCE = "urn:dicom:ae:STRONGROOM"
 SERVICE = "dicom@localhost"
-MISSING = [package for program, package in (("slapd", "slapd"), ("krb5kdc", "krb5-kdc")) if not shutil.which(program)]
+SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+MISSING = [
+    package
+    for program, package in (("slapd", "slapd"), ("krb5kdc", "krb5-kdc"))
+    if not shutil.which(program, path=SYSTEM_FOLDERS)
+]
 """Packages without which there is no such house."""
 
 LOCAL, DIRECTORY, KERBEROS, SAML, JWT = "local", "directory", "kerberos", "saml", "jwt"
