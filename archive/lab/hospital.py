@@ -125,11 +125,12 @@ class LabHospital:
         self._held.callback(directory.stop)
         try:
             directory.start()
+            for person in self.people:
+                directory.add_person(person.name, person.passcode, PEOPLE[person.name])
         except FileNotFoundError as error:
+            directory.stop()
             self.missing.append(f"no directory: {error}")
             return
-        for person in self.people:
-            directory.add_person(person.name, person.passcode, PEOPLE[person.name])
         _replace(self.folder / "directory.passcode", directory.bind_passcode.encode())
         self.directory = directory
 
@@ -143,13 +144,15 @@ class LabHospital:
         self._held.callback(kdc.stop)
         try:
             kdc.start()
+            shutil.copy(kdc.keytab(SERVICE), self._keytab)
+            for person in self.people:
+                kdc.add_principal(person.name, person.passcode)
+                self._tickets[person.name] = kdc.ticket(person.name, person.passcode, SERVICE)
         except FileNotFoundError as error:
+            kdc.stop()
+            self._tickets.clear()
             self.missing.append(f"no Kerberos: {error}")
             return
-        shutil.copy(kdc.keytab(SERVICE), self._keytab)
-        for person in self.people:
-            kdc.add_principal(person.name, person.passcode)
-            self._tickets[person.name] = kdc.ticket(person.name, person.passcode, SERVICE)
         self.kdc = kdc
 
     def _directory_section(self, directory: LabDirectory) -> str:
