@@ -79,6 +79,16 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TrailSettings:
+    """Section ``[trail]``: the audit trail's signed checkpoints."""
+
+    checkpoint_seconds: float = 900.0
+    """At most so long does a record wait until a checkpoint vouches for it."""
+    checkpoint_file: str = ""
+    """Empty, or a path: each of these checkpoints is added to that file, which should lie on another machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """Section ``[log]``: the operational log on standard error; the audit trail is another thing."""
 
@@ -96,6 +106,7 @@ class Settings:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    trail: TrailSettings = field(default_factory=TrailSettings)
     log: LogSettings = field(default_factory=LogSettings)
     providers: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """Sections like ``[[directory]]``, by kind and in their order; `archive.sections` reads them."""
