@@ -1,0 +1,192 @@
+"""Syslog over TLS (RFC 5425), with the one sign of delivery that it has: the end of the connection.
+
+A syslog receiver acknowledges nothing, and what its TCP acknowledges may lie unread when it stops. A receiver that
+answers our ``close_notify``, though, has read all that was before it. So messages count as delivered once the
+connection that carried them was ended in order, and a connection is ended so after a bounded volume and time
+(`archive.audit.forward.sender`); whatever was on a connection that ended otherwise is sent again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import select
+import socket
+import ssl
+import struct
+import termios
+from pathlib import Path
+from typing import Final
+
+from archive.audit.forward.link import RepositoryUnavailable
+from archive.audit.forward.syslog import Header, frame
+from archive.audit.forward.target import AuditTarget
+from archive.audit.trail_format import TrailRecord
+from auth.errors import AuthorityError
+from auth.node.tls import client_context
+
+_WRITE_BYTES: Final = 64 * 1024
+_VERDICT_SECONDS: Final = 0.5
+"""In TLS 1.3 a server judges our certificate after we have finished: for so long we listen for its alert, or for the
+session ticket that says that it did not mind."""
+_PROBES: Final = 3
+
+
+def connected(target: AuditTarget, identity: tuple[Path, Path]) -> ssl.SSLSocket:
+    """A connection to the target, both sides authenticated, the name and fingerprint of its certificate checked.
+
+    Args:
+        target: whom to reach.
+        identity: our certificate and key, where the target has none of its own.
+
+    Raises:
+        RepositoryUnavailable: it cannot be reached, is not who it should be, or does not take us.
+    """
+    if target.ca is None:
+        raise RepositoryUnavailable("no authority is named that could vouch for it")
+    seconds = target.deadline.total_seconds()
+    own = (target.certificate, target.key) if target.certificate and target.key else identity
+    try:
+        context = client_context(own, target.ca)
+        plain = socket.create_connection(target.address, seconds)
+    except (AuthorityError, OSError) as error:
+        raise RepositoryUnavailable(_words(error)) from None
+    try:
+        _watch(plain, seconds)
+        name = target.server_name or target.host
+        # One deadline for the handshake as a whole; it takes over the socket, and closes it where it fails.
+        connection = context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
+    except OSError as error:
+        plain.close()
+        raise RepositoryUnavailable(_words(error)) from None
+    try:
+        _check_fingerprint(connection, target.fingerprint)
+        _hear(connection, min(seconds, _VERDICT_SECONDS))
+    except (OSError, RepositoryUnavailable) as error:
+        connection.close()
+        raise RepositoryUnavailable(_words(error)) from None
+    return connection
+
+
+class TlsLink:
+    """One connection to a syslog receiver."""
+
+    lasting = False
+
+    def __init__(self, target: AuditTarget, identity: tuple[Path, Path], header: Header) -> None:
+        """Connect. Raises `RepositoryUnavailable`."""
+        self._seconds = target.deadline.total_seconds()
+        self._header = header
+        self._buffer = bytearray()
+        self._connection = connected(target, identity)
+
+    def send(self, record: TrailRecord, xml: str) -> int:
+        """As `Link.send`."""
+        framed = frame(self._header.message(record.time, xml))
+        self._buffer += framed
+        if len(self._buffer) >= _WRITE_BYTES:
+            self.flush()
+        return len(framed)
+
+    def flush(self) -> None:
+        """As `Link.flush`."""
+        try:
+            _hear(self._connection, 0.0)
+            self._connection.settimeout(self._seconds)
+            self._connection.sendall(self._buffer)
+        except OSError as error:
+            raise RepositoryUnavailable(self._last_words(error)) from None
+        self._buffer.clear()
+
+    def confirm(self) -> None:
+        """End the connection in order: the receiver has read everything once it ends it too."""
+        self.flush()
+        try:
+            self._connection.unwrap().close()
+        except OSError as error:
+            if not self._ended_with_everything_read(error):
+                raise RepositoryUnavailable(f"the end was not confirmed: {self._last_words(error)}") from None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """As `Link.close`."""
+        self._connection.close()
+
+    def abort(self) -> None:
+        """As `Link.abort`."""
+        cut(self._connection)
+
+    def _ended_with_everything_read(self, error: OSError) -> bool:
+        """Whether the receiver ended TCP without ending TLS, and without a reset: a receiver that left something unread
+        resets (RFC 9293 section 3.10.4 leaves it open, RFC 2525 section 2.17 wants it, Linux does it)."""
+        if isinstance(error, TimeoutError) or not (isinstance(error, ssl.SSLEOFError) or error.errno == 0):
+            return False
+        try:
+            waiting = struct.unpack("i", fcntl.ioctl(self._connection, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+            return not waiting and not self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except OSError:
+            return False
+
+    def _last_words(self, error: OSError) -> str:
+        """Why it ended: an alert that arrived before the reset says more than the reset."""
+        try:
+            self._connection.settimeout(0)
+            self._connection.recv(1)
+        except ssl.SSLError as alert:
+            if not isinstance(alert, ssl.SSLWantReadError | ssl.SSLEOFError):
+                return _words(alert)
+        except OSError:
+            pass
+        return _words(error)
+
+
+def cut(connection: socket.socket) -> None:
+    """Let whatever waits for the connection, in any thread, fail now."""
+    with contextlib.suppress(OSError):
+        # TLS is left out of it: its state belongs to the other thread.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def _hear(connection: ssl.SSLSocket, seconds: float) -> None:
+    """Take in what arrives until then: a ticket is nothing, an alert or an end is the end. Raises `OSError`."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if not poll.poll(seconds * 1000):
+        return
+    connection.settimeout(0)
+    try:
+        if not connection.recv(4096):
+            raise ConnectionResetError(0, "the repository ended the connection")
+    except ssl.SSLWantReadError:
+        return
+
+
+def _check_fingerprint(connection: ssl.SSLSocket, wanted: str) -> None:
+    if not wanted:
+        return
+    found = hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
+    if not hmac.compare_digest(found, wanted):
+        raise RepositoryUnavailable(f"its certificate is another one: SHA-256 {found}")
+
+
+def _watch(plain: socket.socket, seconds: float) -> None:
+    """Have the system find out when the peer is gone: unacknowledged data, and probes where there is none."""
+    every = max(1, int(seconds))
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, every)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, every * _PROBES * 1000)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
