@@ -33,6 +33,16 @@ class Home:
         return self.root / "strongroom.toml"
 
     @property
+    def detection(self) -> Path:
+        """The rules about behaviour, and how much of a flood is written down."""
+        return self.root / "detection.toml"
+
+    @property
+    def alerts_told(self) -> Path:
+        """What the rules have raised in the last hour, so that a restart does not raise it again; may be deleted."""
+        return self.root / "alerts-told.json"
+
+    @property
     def lock(self) -> Path:
         """Held with flock by whoever writes: the server, or one verb at a time."""
         return self.root / "lock"
@@ -66,6 +76,11 @@ class Home:
     def trail(self) -> Path:
         """The folder of the audit trail."""
         return self.root / "trail"
+
+    @property
+    def forward(self) -> Path:
+        """Where the forwarder keeps how far each audit repository has come."""
+        return self.root / "forward"
 
     def inside(self, path: Path) -> Path:
         """A path from the settings: relative ones count from the home."""

@@ -32,6 +32,7 @@ _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 HEADER_BYTES: Final = _HEADER.size + 32
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
+SEGMENT_SUFFIX: Final = ".trail"
 
 
 class IncompleteFrame(TrailDamaged):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from archive.cli.audit_proof import AgainstOption, check
 from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, home_of, print_json, say, visible
 
 
@@ -13,15 +14,17 @@ def verify(
     full: Annotated[
         bool, typer.Option("--full", help="Every byte, every signature, every row; else existence, sizes and chains.")
     ] = False,
+    against: AgainstOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that all is as it was written. Objects, ledger, index and audit trail, also beside a running server.
 
+    Whether the whole was put back to an earlier day, only a checkpoint from elsewhere can tell: --against.
+
     Exit 1: a fault was found. Nothing is repaired.
     """
     place = home_of(home)
-    from archive.audit.verify import verify_trail
     from archive.control.lock import HomeLock
     from archive.errors import HomeInUse
     from archive.keys import load_keyring
@@ -40,7 +43,7 @@ def verify(
         except HomeInUse:
             being_written = True
         store = fsck.check(place, keyring, signers, full=full, being_written=being_written)
-        trail = verify_trail(place.trail, keyring.audit_key, being_written=being_written)
+        trail = check(place, against or (), being_written=being_written)
     faults = [*store.faults, *(f"audit trail: {fault}" for fault in trail.faults)]
     # The trail is told after the ledger and before the index. A damaged one has not been read to its end.
     told = store.index_position if being_written else store.ledger_position
@@ -52,7 +55,8 @@ def verify(
         print_json({"good": not faults, "objects": store.objects, "records": trail.records, "faults": faults})
     else:
         say(*(visible(fault) for fault in faults))
-        verdict = f"{len(faults)} faults" if faults else "internally consistent"
+        kept = f"internally consistent, the trail {trail.verdict}" if trail.confirmed else trail.verdict
+        verdict = f"{len(faults)} faults" if faults else kept
         say(f"{store.objects} objects, {trail.records} audit records: {verdict}")
     if faults:
         raise typer.Exit(CHECK_FAILED)

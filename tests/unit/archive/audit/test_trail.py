@@ -151,7 +151,7 @@ def test_appends_from_many_threads_all_arrive_once(folder):
 def test_a_stranger_in_the_folder_is_a_fault(folder):
     written(folder, 1)
     (folder / "notes.txt").write_text("x")
-    assert verify_trail(folder, KEY).faults == ("notes.txt: not part of the audit trail",)
+    assert verify_trail(folder, KEY).faults == ("E111 notes.txt: not part of the audit trail",)
 
 
 @given(st.binary(max_size=300))
