@@ -2,7 +2,23 @@
 
 import typer
 
-from archive.cli import audit, doctor, identity, init, lab, node, policy, rebuild, serve, signature, study, user, verify
+from archive.cli import (
+    audit,
+    doctor,
+    forward,
+    identity,
+    init,
+    lab,
+    node,
+    policy,
+    rebuild,
+    repository,
+    serve,
+    signature,
+    study,
+    user,
+    verify,
+)
 from archive.cli.frame import verbs
 
 
@@ -18,7 +34,9 @@ def build() -> typer.Typer:
     app.add_typer(policy.app, name="policy")
     app.command("verify")(verify.verify)
     app.command("rebuild")(rebuild.rebuild)
+    audit.app.add_typer(forward.app, name="forward")
     app.add_typer(audit.app, name="audit")
+    app.add_typer(repository.app, name="repository")
     app.add_typer(signature.app, name="signature")
     app.command("doctor")(doctor.doctor)
     app.add_typer(lab.app, name="lab")

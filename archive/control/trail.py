@@ -7,7 +7,8 @@ from archive.control.protocol import Json
 
 @operation("audit.used")
 def audit_used(call: Call) -> Json:
-    """Say in the trail that somebody reads it, before they do (PS3.15 A.5.3.2)."""
+    """Say in the trail that somebody reads it, and what for, before they do (PS3.15 A.5.3.2)."""
+    searched = call.arguments.optional_text("searched") or ""
     call.arguments.finish()
-    call.archive.audit.record(AuditLogUsed(call.operator.actor))
+    call.archive.audit.record(AuditLogUsed(call.operator.actor, reason=searched))
     return None
