@@ -37,6 +37,7 @@ def establish(home: Home, founding: Founding, operator: str) -> None:
     """
     try:
         settings = _write_settings(home, founding)
+        _write(home.detection, (shipped() / home.detection.name).read_bytes())
         _copy_policies(home.inside(settings.policy.directory))
         keyring = home.inside(settings.keys.keyring)
         keyring.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)

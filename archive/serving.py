@@ -10,6 +10,7 @@ from types import TracebackType
 import structlog
 
 from archive.audit.events import Actor, ApplicationStarted, ApplicationStopped
+from archive.audit.vigil import Vigil
 from archive.bootstrap import Archive, open_archive
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.dispatch import ServiceDispatcher
@@ -27,6 +28,7 @@ from archive.services.query import QueryService
 from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE
+from archive.watching import vigil_over
 from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
 from auth.identity.throttle import Throttle
@@ -57,11 +59,12 @@ class Serving:
         try:
             files = self.archive.authority.files
             self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)
+            self._vigil = vigil_over(self.archive)
             self._people = _people(self.archive)
         except BaseException:
             self.archive.close()
             raise
-        self._server = _server(self.archive, self._tls, self._people.chain)
+        self._server = _server(self.archive, self._tls, self._people.chain, self._vigil)
 
     @property
     def address(self) -> str:
@@ -84,6 +87,7 @@ class Serving:
             raise ListenFailed(f"{error}: stop what has it, or change [listen] in {archive.home.settings}") from None
         self._listening = True
         archive.audit.record(ApplicationStarted(Actor(), reason=f"policies {fingerprint[:16]}"))
+        self._vigil.begin()
         _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
         if archive.settings.listen.plain == INSECURE:
             _log.warning("INSECURE: associations without TLS are accepted", port=archive.settings.listen.plain_port)
@@ -106,6 +110,8 @@ class Serving:
             if self._listening:
                 if not self._server.drain(self.archive.settings.listen.drain_seconds):
                     _log.warning("associations were cut after drain_seconds")
+                # What it holds back belongs before the end of the recording.
+                self._vigil.close()
                 self.archive.audit.record(ApplicationStopped(Actor()))
         finally:
             self._server.close()
@@ -114,8 +120,8 @@ class Serving:
             _log.info("stopped")
 
 
-def _server(archive: Archive, tls: ServerTls, chain: Chain) -> DicomServer:
-    settings, audit, repository = archive.settings, archive.audit, archive.repository
+def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> DicomServer:
+    settings, repository = archive.settings, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
     pep = PolicyEnforcementPoint(archive.policies, audit, RegisteredStanding(archive.nodes, chain, now))
     admission = AssociationAdmission(

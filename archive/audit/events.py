@@ -54,6 +54,18 @@ class StudyTouched:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """How often, and when, what an event tells of happened: of a record that stands for many (`audit.coalescing`)."""
+
+    count: int
+    first: str
+    last: str
+    """Date and time with their offset, as records have them."""
+    sources: int = 1
+    """How many sources they came from, or at least."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEvent:
     """Base of every event. ``kind`` names it in the trail and never changes meaning."""
 
@@ -61,6 +73,8 @@ class AuditEvent:
     actor: Actor
     outcome: Outcome = Outcome.SUCCESS
     reason: str = ""
+    repeated: Repeated | None = field(default=None, kw_only=True)
+    """None: it tells of what happened once."""
 
     def facts(self) -> dict[str, object]:
         """The event as JSON-ready values, without ``None``."""

@@ -1,0 +1,21 @@
+"""Puts floods and rules between services and trail, as ``detection.toml`` says. Part of the composition root."""
+
+from archive.audit.coalescing import Coalescer
+from archive.audit.detection.settings import load_detection
+from archive.audit.detection.watch import Watch
+from archive.audit.vigil import Vigil
+from archive.bootstrap import Archive
+from archive.establish import shipped
+
+
+def vigil_over(archive: Archive) -> Vigil:
+    """What watches over an opened archive. A home without ``detection.toml`` has the rules of the release.
+
+    Raises:
+        SettingsInvalid: the file says something that is not understood.
+    """
+    home = archive.home
+    file = home.detection if home.detection.is_file() else shipped() / home.detection.name
+    settings = load_detection(file, home)
+    watch = Watch(settings.rules, settings.alerts, home.alerts_told)
+    return Vigil(archive.audit, Coalescer(archive.audit, settings.flood), watch)
