@@ -6,9 +6,9 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 
 from auth.credential import Secret, Username, UsernamePasscode
-from auth.errors import AuthenticationFailed, RecordInvalid
+from auth.errors import AuthenticationFailed, ProviderUnavailable, RecordInvalid
 from auth.identity import passcode as module
-from auth.identity.chain import NOT_MINE
+from auth.identity.chain import NOT_MINE, Vouched
 from auth.identity.passcode import LocalPasscodes, hash_passcode
 from auth.principal import Principal
 from tests.simulators.records import MemoryUsers, node_identity, user_record
@@ -60,7 +60,7 @@ def offer(provider, name="anna", value=b"right"):
 def test_right_passcode_is_the_user_with_roles_and_attributes():
     user = user_record(roles=("radiologist",), passcode_hash=HASH, attributes={"physician_name": "Doe^J"})
     expected = Principal("anna", frozenset({"radiologist"}), {"physician_name": "Doe^J"})
-    assert offer(local(user)) == expected
+    assert offer(local(user)) == Vouched(expected)
 
 
 @pytest.mark.parametrize("value", [b"wrong", b"right\0", b"right ", b"Right", b"righ", b"\xff\xfe"])
@@ -112,7 +112,7 @@ def test_weaker_hash_is_made_anew_after_a_right_passcode_only():
     offer(LocalPasscodes(users))
     renewed = users.users["anna"].passcode_hash
     assert extract_parameters(renewed) == extract_parameters(HASH)
-    assert isinstance(offer(LocalPasscodes(users)), Principal)
+    assert isinstance(offer(LocalPasscodes(users)), Vouched)
 
 
 @pytest.mark.parametrize("kept", ["", "plain text", "$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$AAAA$AAAA"])
@@ -140,10 +140,10 @@ def test_flood_is_refused_not_queued_for_ever(monkeypatch):
     provider = LocalPasscodes(MemoryUsers(user_record(passcode_hash=HASH)), wait_seconds=0.01)
     monkeypatch.setattr(module, "_TURNS", threading.BoundedSemaphore(1))
     module._TURNS.acquire()
-    with pytest.raises(AuthenticationFailed, match="too many"):
+    with pytest.raises(ProviderUnavailable, match="too many"):
         offer(provider)
     module._TURNS.release()
-    assert isinstance(offer(provider), Principal)
+    assert isinstance(offer(provider), Vouched)
 
 
 def test_other_credentials_are_not_mine():
