@@ -7,7 +7,7 @@ calls them holds it.
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from archive.audit.events import Actor, Alert, Outcome, SecurityAlert
@@ -67,8 +67,7 @@ class Archive:
         Raises:
             StoreReadOnly, AuditUnavailable: it could not be told, and must not happen.
         """
-        known = {name: value for name, value in asdict(actor).items() if value is not None}
-        provenance: dict[str, object] = {"actor": known, "description": description, "alert": alert.value}
+        provenance: dict[str, object] = {"actor": actor.facts(), "description": description, "alert": alert.value}
         self.repository.record(event, dict(facts), provenance)
 
     def close(self) -> None:

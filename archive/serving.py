@@ -9,9 +9,17 @@ from types import TracebackType
 
 import structlog
 
-from archive.audit.events import Actor, ApplicationStarted, ApplicationStopped
+from archive.audit.events import (
+    ApplicationStarted,
+    ApplicationStopped,
+    NetworkEntered,
+    NetworkLeft,
+    RecordingStarted,
+    RecordingStopped,
+)
 from archive.audit.vigil import Vigil
 from archive.bootstrap import Archive, open_archive
+from archive.control.operator import Operator
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
@@ -54,6 +62,7 @@ class Serving:
                 TLS cannot be used.
         """
         self._listening = False
+        self._launcher = Operator.this().actor
         sys.setswitchinterval(_SWITCH_SECONDS)
         self.archive = open_archive(home)
         try:
@@ -86,7 +95,11 @@ class Serving:
         except ListenFailed as error:
             raise ListenFailed(f"{error}: stop what has it, or change [listen] in {archive.home.settings}") from None
         self._listening = True
-        archive.audit.record(ApplicationStarted(Actor(), reason=f"policies {fingerprint[:16]}"))
+        archive.audit.record(
+            RecordingStarted(self._launcher),
+            ApplicationStarted(self._launcher, reason=f"policies {fingerprint[:16]}"),
+            NetworkEntered(self._launcher),
+        )
         self._vigil.begin()
         _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
         if archive.settings.listen.plain == INSECURE:
@@ -112,7 +125,9 @@ class Serving:
                     _log.warning("associations were cut after drain_seconds")
                 # What it holds back belongs before the end of the recording.
                 self._vigil.close()
-                self.archive.audit.record(ApplicationStopped(Actor()))
+                self.archive.audit.record(
+                    NetworkLeft(self._launcher), ApplicationStopped(self._launcher), RecordingStopped(self._launcher)
+                )
         finally:
             self._server.close()
             self._people.close()

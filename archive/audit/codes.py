@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final
+
+LOCAL_SCHEME: Final = "99STRONGROOM"
+"""Names codes that are ours: the roles of a person, and a purpose of use as whoever vouched for them put it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +19,32 @@ class Code:
     scheme: str = "DCM"
 
 
+class Cast(Enum):
+    """Who takes part in a message, and as what: the rows of the tables of A.5.3 that name active participants."""
+
+    ACTIVITY = auto()
+    """The application, and who launched it (A.5.3.1)."""
+    LOG = auto()
+    """Who accessed the log, and through what; the archive may have done so by itself (A.5.3.2)."""
+    SENDING = auto()
+    """The archive as source, the peer as destination, and the person (A.5.3.3, A.5.3.7)."""
+    RECEIVING = auto()
+    """The peer as source, the archive as destination, and the person (A.5.3.7, A.5.3.10)."""
+    ENTRY = auto()
+    """The node alone (A.5.3.9)."""
+    ALERT = auto()
+    """The archive as reporter; all others are performers, and so nobody is the requestor (A.5.3.11)."""
+    LOGIN = auto()
+    """The person, and the node that authenticates them (A.5.3.12)."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventShape:
-    """EventID, EventActionCode and EventTypeCode of one kind of event."""
+    """EventID, EventActionCode, EventTypeCode and participants of one kind of event."""
 
     event: Code
     action: str
+    cast: Cast
     fixed_type: Code | None = None
     type_in_facts: bool = False
     """The event itself says which alert it is (its ``alert`` field)."""
@@ -32,6 +56,10 @@ class EventShape:
             return Code(value, _ALERTS.get(value, "Security Alert"))
         return self.fixed_type
 
+    def action_of(self, facts: Mapping[str, Any]) -> str:
+        """The EventActionCode: a receiver that had the instances already only reads (A.5.3.7)."""
+        return "R" if facts.get("already_kept") else self.action
+
 
 _ALERTS: Final = MappingProxyType(
     {
@@ -41,64 +69,62 @@ _ALERTS: Final = MappingProxyType(
         "110129": "Security Configuration",
         "110131": "Software Configuration",
         "110132": "Use of Restricted Function",
+        "110133": "Audit Recording Stopped",
+        "110134": "Audit Recording Started",
         "110135": "Object Security Attributes Changed",
         "110136": "Security Roles Changed",
         "110137": "User Security Attributes Changed",
         "110138": "Emergency Override Stopped",
     }
 )
+"""EventTypeCodes of a Security Alert (CID 403) that an archive can cause."""
+
 _ACTIVITY: Final = Code("110100", "Application Activity")
-_ALERT: Final = Code("110113", "Security Alert")
 _TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
+_NETWORK: Final = Code("110108", "Network Entry")
 
 
-def _alert(value: str) -> Code:
-    return Code(value, _ALERTS[value])
+def _alert(value: str | None = None) -> EventShape:
+    """A Security Alert of one type, or of the type that the event names."""
+    known = None if value is None else Code(value, _ALERTS[value])
+    return EventShape(Code("110113", "Security Alert"), "E", Cast.ALERT, known, type_in_facts=value is None)
 
 
 CODES: Final[Mapping[str, EventShape]] = MappingProxyType(
     {
-        "application-started": EventShape(_ACTIVITY, "E", Code("110120", "Application Start")),
-        "application-stopped": EventShape(_ACTIVITY, "E", Code("110121", "Application Stop")),
-        "audit-log-used": EventShape(Code("110101", "Audit Log Used"), "R"),
-        "trail-checkpointed": EventShape(Code("110101", "Audit Log Used"), "R"),
-        "transfer-begun": EventShape(Code("110102", "Begin Transferring DICOM Instances"), "E"),
-        "instances-transferred": EventShape(_TRANSFERRED, "R"),
-        "instance-stored": EventShape(_TRANSFERRED, "C"),
-        "query-performed": EventShape(Code("110112", "Query"), "E"),
-        "user-authenticated": EventShape(Code("110114", "User Authentication"), "E", Code("110122", "Login")),
-        "node-authenticated": EventShape(_ALERT, "E", _alert("110126")),
-        "node-refused": EventShape(_ALERT, "E", _alert("110126")),
-        "access-refused": EventShape(_ALERT, "E", _alert("110132")),
-        "security-alert": EventShape(_ALERT, "E", type_in_facts=True),
-        "configuration-changed": EventShape(_ALERT, "E", type_in_facts=True),
+        "application-started": EventShape(_ACTIVITY, "E", Cast.ACTIVITY, Code("110120", "Application Start")),
+        "application-stopped": EventShape(_ACTIVITY, "E", Cast.ACTIVITY, Code("110121", "Application Stop")),
+        "audit-log-used": EventShape(Code("110101", "Audit Log Used"), "R", Cast.LOG),
+        "trail-checkpointed": EventShape(Code("110101", "Audit Log Used"), "R", Cast.LOG),
+        "transfer-begun": EventShape(Code("110102", "Begin Transferring DICOM Instances"), "E", Cast.SENDING),
+        "instances-transferred": EventShape(_TRANSFERRED, "R", Cast.SENDING),
+        "instance-stored": EventShape(_TRANSFERRED, "C", Cast.RECEIVING),
+        "network-entered": EventShape(_NETWORK, "E", Cast.ENTRY, Code("110124", "Attach")),
+        "network-left": EventShape(_NETWORK, "E", Cast.ENTRY, Code("110125", "Detach")),
+        "query-performed": EventShape(Code("110112", "Query"), "E", Cast.RECEIVING),
+        "user-authenticated": EventShape(
+            Code("110114", "User Authentication"), "E", Cast.LOGIN, Code("110122", "Login")
+        ),
+        "node-authenticated": _alert("110126"),
+        "node-refused": _alert("110126"),
+        "access-refused": _alert("110132"),
+        "recording-started": _alert("110134"),
+        "recording-stopped": _alert("110133"),
+        "security-alert": _alert(),
+        "configuration-changed": _alert(),
     }
 )
 """By the ``kind`` of `archive.audit.events`."""
 
-_ROLES: Final = MappingProxyType(
-    {
-        None: Code("110150", "Application"),
-        "destination": Code("110152", "Destination Role ID"),
-        "source": Code("110153", "Source Role ID"),
-    }
-)
-_OBJECT_IDS: Final = MappingProxyType(
-    {
-        "Patient Number": Code("2", "Patient Number", "RFC-3881"),
-        "URI": Code("12", "URI", "RFC-3881"),
-        "Study Instance UID": Code("110180", "Study Instance UID"),
-        "SOP Class UID": Code("110181", "SOP Class UID"),
-        "Node ID": Code("110182", "Node ID"),
-    }
-)
+APPLICATION: Final = Code("110150", "Application")
+LAUNCHER: Final = Code("110151", "Application Launcher")
+DESTINATION: Final = Code("110152", "Destination Role ID")
+SOURCE: Final = Code("110153", "Source Role ID")
+"""RoleIDCode (CID 402)."""
 
-
-def role(part: str | None) -> Code:
-    """RoleIDCode (CID 402) of a ``source``, a ``destination``, or an application that is neither."""
-    return _ROLES[part]
-
-
-def object_id(name: str) -> Code:
-    """ParticipantObjectIDTypeCode (CID 404, RFC 3881) by its meaning."""
-    return _OBJECT_IDS[name]
+PATIENT_NUMBER: Final = Code("2", "Patient Number", "RFC-3881")
+URI: Final = Code("12", "URI", "RFC-3881")
+STUDY_INSTANCE_UID: Final = Code("110180", "Study Instance UID")
+SOP_CLASS_UID: Final = Code("110181", "SOP Class UID")
+NODE_ID: Final = Code("110182", "Node ID")
+"""ParticipantObjectIDTypeCode (CID 404, RFC 3881)."""

@@ -29,22 +29,41 @@ class Actor:
     address: str | None = None
     association: str | None = None
     os_user: str | None = None
+    display_name: str | None = None
+    """The person as people call them, where whoever vouched said so."""
+    roles: tuple[str, ...] = ()
+    """Of the person, at admission."""
+    organization: str | None = None
+    purpose_of_use: str | None = None
 
     @classmethod
     def of(cls, session: AssociationSession) -> "Actor":
         """The actor of an admitted association."""
+        principal = session.principal
+        said = principal.attributes if principal else {}
         return cls(
             person=session.person,
             node=session.node.name,
             ae_title=session.calling_ae,
             address=session.peer_address,
             association=session.correlation_id,
+            display_name=said.get("display_name"),
+            roles=tuple(sorted(principal.roles)) if principal else (),
+            organization=said.get("organization"),
+            purpose_of_use=said.get("purpose_of_use"),
         )
+
+    def facts(self) -> dict[str, object]:
+        """The actor as JSON-ready values, without what is not known."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
 @dataclass(frozen=True, slots=True)
 class StudyTouched:
-    """Which study of which patient, and how many instances of which SOP class, an event concerns."""
+    """Which study of which patient, and how many instances of which SOP class, an event concerns.
+
+    Empty texts are what was not known: the study of an object that broke off before it named one.
+    """
 
     study_uid: str
     patient_id: str
@@ -79,7 +98,7 @@ class AuditEvent:
     def facts(self) -> dict[str, object]:
         """The event as JSON-ready values, without ``None``."""
         facts = {name: value for name, value in asdict(self).items() if value not in (None, "", (), {})}
-        facts["actor"] = {name: value for name, value in asdict(self.actor).items() if value is not None}
+        facts["actor"] = self.actor.facts()
         facts["outcome"] = self.outcome.value
         return facts
 
@@ -96,6 +115,34 @@ class ApplicationStopped(AuditEvent):
     """Application Activity, stop (A.5.3.1)."""
 
     kind: ClassVar[str] = "application-stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingStarted(AuditEvent):
+    """Security Alert, audit recording started (A.5.3.11, 110134): a server's run begins."""
+
+    kind: ClassVar[str] = "recording-started"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingStopped(AuditEvent):
+    """Security Alert, audit recording stopped (A.5.3.11, 110133): a server's run ends in good order."""
+
+    kind: ClassVar[str] = "recording-stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntered(AuditEvent):
+    """Network Entry, attach (A.5.3.9): associations are accepted from now on."""
+
+    kind: ClassVar[str] = "network-entered"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLeft(AuditEvent):
+    """Network Entry, detach (A.5.3.9): no association is left, and none is accepted."""
+
+    kind: ClassVar[str] = "network-left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +195,10 @@ class InstanceStored(AuditEvent):
 
 @dataclass(frozen=True, slots=True)
 class QueryPerformed(AuditEvent):
-    """Query (A.5.3.10), with the identifier as it was asked."""
+    """Query (A.5.3.10), with the identifier as it was asked.
+
+    Also a retrieval that found nothing, or whose identifier was none: it moved no instance, but somebody asked.
+    """
 
     kind: ClassVar[str] = "query-performed"
     sop_class_uid: str = ""
@@ -168,7 +218,10 @@ class TransferBegun(AuditEvent):
 
 @dataclass(frozen=True, slots=True)
 class InstancesTransferred(AuditEvent):
-    """DICOM Instances Transferred (A.5.3.7), the archive being the sender, one event for each patient and outcome."""
+    """DICOM Instances Transferred (A.5.3.7), the archive being the sender, one event for each patient and outcome.
+
+    Every instance of a `TransferBegun` is in exactly one of these, however the transfer ends.
+    """
 
     kind: ClassVar[str] = "instances-transferred"
     studies: tuple[StudyTouched, ...] = ()
@@ -204,6 +257,8 @@ class ConfigurationChanged(AuditEvent):
     kind: ClassVar[str] = "configuration-changed"
     alert: str = Alert.SECURITY_CONFIGURATION.value
     description: str = ""
+    study_uid: str = ""
+    """Whose label it was, where it was one."""
 
 
 @dataclass(frozen=True, slots=True)

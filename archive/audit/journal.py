@@ -50,9 +50,16 @@ def _stored(entry: LedgerEntry) -> dict[str, Any]:
 
 
 def _changed(entry: LedgerEntry) -> dict[str, Any]:
-    return {
+    facts = {
         "actor": entry.provenance.get("actor", {}),
-        "outcome": Outcome.SUCCESS.value,
+        "outcome": _outcome(entry).value,
         "alert": entry.provenance.get("alert", Alert.SECURITY_CONFIGURATION.value),
         "description": entry.provenance.get("description", entry.event),
     }
+    study_uid = entry.facts.get("study_uid")
+    return facts | {"study_uid": study_uid} if study_uid else facts
+
+
+def _outcome(entry: LedgerEntry) -> Outcome:
+    """A change that was told, and then did not take effect, is told again as ``failed``."""
+    return Outcome.MINOR_FAILURE if entry.facts.get("failed") else Outcome.SUCCESS

@@ -23,6 +23,7 @@ from archive.dimse.status import (
     refusal,
 )
 from archive.errors import ProtocolViolation, TransferBroken
+from archive.services.query import Asked
 from archive.services.retrieve import Retrieval, RetrieveService
 from archive.upper_layer.commands import CommandSet, Field, SubOperations, c_get_rsp, c_store_rq
 from archive.upper_layer.limits import Limits
@@ -63,13 +64,14 @@ class RetrieveProvider:
         channel.send(context.context_id, final, None if failed is None else [failed])
 
     def _select(self, channel: Channel, context: AcceptedContext, identifier: bytes) -> Retrieval:
-        session = channel.session
+        session, syntax = channel.session, transfer_syntax(context.transfer_syntax)
+        asked = Asked(context.abstract_syntax, syntax.uid, identifier)
         try:
-            keys = decode_identifier(identifier, transfer_syntax(context.transfer_syntax))
+            keys = decode_identifier(identifier, syntax)
         except StorageError as error:
-            self._service.refused(session, str(error))
+            self._service.refused(session, asked, str(error))
             raise
-        return self._service.select(session, context.abstract_syntax, GET[context.abstract_syntax], keys)
+        return self._service.select(session, asked, GET[context.abstract_syntax], keys)
 
 
 @dataclass(slots=True)
@@ -127,6 +129,7 @@ class _Transfer:
         """Send every object; whether the requestor cancelled before the last."""
         for instance in self._retrieval.instances:
             if self._channel.cancel_requested(self._command.message_id):
+                self._retrieval.cancelled()
                 return True
             self._send(instance)
             pending = c_get_rsp(self._command, PENDING, self._counted.counters(with_remaining=True))
@@ -136,12 +139,8 @@ class _Transfer:
         return False
 
     def _send(self, instance: StoredInstance) -> None:
-        """One sub-operation, counted and told to the retrieval whatever becomes of it."""
-        try:
-            status = self._store(instance)
-        except Exception:
-            self._retrieval.failed(instance)
-            raise
+        """One sub-operation, counted, and told to the retrieval if the peer has the object."""
+        status = self._store(instance)
         if status == SUCCESS:
             self._counted.completed += 1
         elif status is not None and is_warning(status):
@@ -149,7 +148,6 @@ class _Transfer:
         else:
             self._counted.failed += 1
             self._counted.failed_uids.append(instance.key.sop_instance_uid)
-            self._retrieval.failed(instance)
             return
         self._retrieval.transferred(instance)
 

@@ -112,12 +112,12 @@ class QueryService:
         # A hidden attribute is answered empty whether or not the index has it, so that nothing tells the two apart.
         returned = tuple(sorted(hidden.union(plan.returned)))
         missing = not hidden.issuperset(plan.unsupported) or any(key.tag in _CONSTANTS and key.value for key in keys)
-        self._audit.record(_performed(session, asked))
+        self._audit.record(performed(session, asked))
         return QueryAnswer(plan.level, returned, missing, self._decided_again(grant, pages))
 
     def refused(self, session: AssociationSession, asked: Asked, reason: str) -> None:
         """Tell the audit of a query that was no query. ``reason`` holds nothing that the peer sent."""
-        self._audit.record(replace(_performed(session, asked), outcome=Outcome.MINOR_FAILURE, reason=reason))
+        self._audit.record(replace(performed(session, asked), outcome=Outcome.MINOR_FAILURE, reason=reason))
 
     def _hidden_keys(
         self, session: AssociationSession, keys: Sequence[QueryKey], hidden: frozenset[int]
@@ -162,7 +162,8 @@ class QueryService:
         self._audit.record(*alerts)
 
 
-def _performed(session: AssociationSession, asked: Asked) -> QueryPerformed:
+def performed(session: AssociationSession, asked: Asked) -> QueryPerformed:
+    """What the audit says of a query, here and where a retrieval moves nothing."""
     return QueryPerformed(
         Actor.of(session),
         sop_class_uid=asked.sop_class,

@@ -4,15 +4,17 @@ The order of one retrieval:
 
 1. the enforcement point gives a grant: the studies within reach; a person who may not see all of an object gets none;
 2. the identifier becomes a selection, AND-ed with the grant's scope;
-3. Begin Transferring is in the audit, a record for each patient;
+3. Begin Transferring is in the audit, a record for each patient; where nothing is selected, or the identifier is none,
+   a Query instead: no instance moves, but somebody asked;
 4. each object: Cedar decides again, its bytes are verified, then the first of them leaves;
-5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome.
+5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome; every instance of step 3
+   is in exactly one of them.
 
 Knows nothing of the wire.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import TracebackType
 from typing import Final, Protocol
@@ -29,12 +31,14 @@ from archive.audit.events import (
     TransferBegun,
 )
 from archive.enforcement.grant import ScopedGrant
+from archive.services.query import Asked, performed
 from archive.session import AssociationSession
 from auth.errors import AccessDenied
 from auth.policy.model import Action
 from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError, TooManyMatches
 from storage.index.matching import QueryKey, QueryModel, plan_retrieve
 from storage.index.predicate import Predicate
+from storage.index.reader import StudyNames
 from storage.instance import StoredInstance, StudyFacts
 
 MAX_INSTANCES: Final = 65_535
@@ -67,6 +71,9 @@ class InstanceReader(Protocol):
     def study_facts(self, study_uid: str) -> StudyFacts | None:
         """What policy reads of a study, as it is now."""
 
+    def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
+        """Patient and accession number of studies, by UID."""
+
 
 class Outgoing(Protocol):
     """One object on its way out, as the repository opens it: verified before its first byte."""
@@ -91,22 +98,34 @@ class ObjectSource(Protocol):
 
 @dataclass(slots=True)
 class _Tally:
-    """Objects by patient, study and SOP class."""
+    """Objects by study and SOP class."""
 
-    patients: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
+    studies: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, instance: StoredInstance) -> None:
         """Count one."""
-        studies = self.patients.setdefault(instance.facts.patient_id or "", {})
-        classes = studies.setdefault(instance.key.study_uid, {})
+        classes = self.studies.setdefault(instance.key.study_uid, {})
         classes[instance.key.sop_class_uid] = classes.get(instance.key.sop_class_uid, 0) + 1
 
-    def by_patient(self) -> list[tuple[StudyTouched, ...]]:
-        """What was counted, one entry for each patient."""
-        return [
-            tuple(StudyTouched(uid, patient, sop_classes=classes) for uid, classes in studies.items())
-            for patient, studies in self.patients.items()
-        ]
+    def without(self, other: "_Tally") -> "_Tally":
+        """What is counted here and not there."""
+        left = _Tally()
+        for study, classes in self.studies.items():
+            there = other.studies.get(study, {})
+            rest = {uid: count - there.get(uid, 0) for uid, count in classes.items() if count > there.get(uid, 0)}
+            if rest:
+                left.studies[study] = rest
+        return left
+
+    def by_patient(self, names: Mapping[str, StudyNames]) -> list[tuple[StudyTouched, ...]]:
+        """What was counted, one entry for each patient; a study that names none is nobody else's."""
+        patients: dict[tuple[str, ...], list[StudyTouched]] = {}
+        for uid, classes in self.studies.items():
+            known = names.get(uid) or StudyNames("", "", "")
+            patient = (known.patient_id, known.patient_name) if known.patient_id else (uid,)
+            touched = StudyTouched(uid, known.patient_id, known.patient_name, known.accession_number, classes)
+            patients.setdefault(patient, []).append(touched)
+        return [tuple(studies) for studies in patients.values()]
 
 
 class RetrieveService:
@@ -121,7 +140,7 @@ class RetrieveService:
         self._audit = audit
 
     def select(
-        self, session: AssociationSession, sop_class: str, model: QueryModel, keys: Sequence[QueryKey]
+        self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey]
     ) -> "Retrieval":
         """Find what is asked for and may be had, and tell the audit that it begins. Use as a context manager.
 
@@ -132,7 +151,7 @@ class RetrieveService:
             StoreNotReady: the index is being rebuilt.
             AuditUnavailable: it could not be told.
         """
-        grant = self._pep.retrieve(session, sop_class)
+        grant = self._pep.retrieve(session, asked.sop_class)
         try:
             predicate = plan_retrieve(model, keys).predicate
             selected = _Tally()
@@ -142,47 +161,60 @@ class RetrieveService:
                 if total > MAX_INSTANCES:
                     raise TooManyMatches(f"more than {MAX_INSTANCES} instances in one retrieval")
                 selected.add(instance)
+            names = self._reader.study_names(selected.studies)
         except StorageError as error:
-            self.refused(session, str(error))
+            self.refused(session, asked, str(error))
             raise
-        actor = Actor.of(session)
-        begun = [TransferBegun(actor, studies=s, destination=session.calling_ae) for s in selected.by_patient()]
-        if begun:
+        if total:
+            actor, to = Actor.of(session), session.calling_ae
+            begun = [TransferBegun(actor, studies=s, destination=to) for s in selected.by_patient(names)]
             self._audit.record(*begun)
+        else:
+            self._audit.record(replace(performed(session, asked), reason="a retrieval that found nothing"))
         # Read a second time rather than held: thousands of instances of an idle peer would stay in memory otherwise.
         instances = islice(self._reader.instances(predicate, grant.scope), total)
-        return Retrieval(grant, total, instances, self._reader, self._repository, self._pep, self._audit)
+        selection = Selection(total, instances, selected, names)
+        return Retrieval(grant, selection, self._reader, self._repository, self._pep, self._audit)
 
-    def refused(self, session: AssociationSession, reason: str) -> None:
+    def refused(self, session: AssociationSession, asked: Asked, reason: str) -> None:
         """Tell the audit of a retrieval that was none. ``reason`` holds nothing that the peer sent."""
-        self._audit.record(
-            InstancesTransferred(Actor.of(session), Outcome.MINOR_FAILURE, reason, destination=session.calling_ae)
-        )
+        self._audit.record(replace(performed(session, asked), outcome=Outcome.MINOR_FAILURE, reason=reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one retrieval is about: its objects, how many of what, and how people call their studies."""
+
+    total: int
+    instances: Iterator[StoredInstance]
+    counted: _Tally
+    names: Mapping[str, StudyNames]
 
 
 class Retrieval:
-    """The objects of one retrieval. Each that is taken from `instances` is told as `transferred` or `failed`."""
+    """The objects of one retrieval. Of those taken from `instances`, each that the peer has is told as `transferred`;
+    every other one of the selection did not leave."""
 
     def __init__(
         self,
         grant: ScopedGrant,
-        total: int,
-        instances: Iterator[StoredInstance],
+        selection: Selection,
         reader: InstanceReader,
         repository: ObjectSource,
         pep: RetrieveEnforcement,
         audit: AuditRecorder,
     ) -> None:
-        self.total = total
+        self.total = selection.total
         """Objects selected; those that have become unreachable since are not among `instances`."""
-        self.instances = instances
+        self.instances = selection.instances
+        self._selection = selection
         self._grant = grant
         self._reader = reader
         self._repository = repository
         self._pep = pep
         self._audit = audit
         self._transferred = _Tally()
-        self._failed = _Tally()
+        self._cancelled = False
         self._told: set[str] = set()
 
     def open(self, instance: StoredInstance) -> Outgoing:
@@ -214,9 +246,9 @@ class Retrieval:
         """The peer has it."""
         self._transferred.add(instance)
 
-    def failed(self, instance: StoredInstance) -> None:
-        """The peer does not have it."""
-        self._failed.add(instance)
+    def cancelled(self) -> None:
+        """The peer wants no more of them (C-CANCEL)."""
+        self._cancelled = True
 
     def __enter__(self) -> "Retrieval":
         return self
@@ -225,18 +257,25 @@ class Retrieval:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Tell the audit what left and what did not, however the transfer ended. Raises `AuditUnavailable`."""
-        destination = self._grant.session.calling_ae
-        events: list[AuditEvent] = [
-            InstancesTransferred(self._actor, studies=studies, destination=destination)
-            for studies in self._transferred.by_patient()
-        ]
+        left_behind = self._selection.counted.without(self._transferred)
         reason = "sub-operations failed"
-        events += [
-            InstancesTransferred(self._actor, Outcome.MINOR_FAILURE, reason, studies, destination)
-            for studies in self._failed.by_patient()
+        if self._cancelled:
+            reason = "cancelled by the requestor"
+        elif error is not None:
+            reason = f"broken off ({type(error).__name__})"
+        events = [
+            *self._ended(self._transferred, Outcome.SUCCESS, ""),
+            *self._ended(left_behind, Outcome.MINOR_FAILURE, reason),
         ]
         if events:
             self._audit.record(*events)
+
+    def _ended(self, counted: _Tally, outcome: Outcome, reason: str) -> list[AuditEvent]:
+        destination = self._grant.session.calling_ae
+        return [
+            InstancesTransferred(self._actor, outcome, reason, studies, destination)
+            for studies in counted.by_patient(self._selection.names)
+        ]
 
     @property
     def _actor(self) -> Actor:

@@ -127,7 +127,12 @@ class StoreService:
         study: StudyTouched | None = None,
         serious: bool = False,
     ) -> None:
-        """Tell the audit of an object that was not taken. ``reason`` holds nothing that the peer sent."""
+        """Tell the audit of an object that was not taken. ``reason`` holds nothing that the peer sent.
+
+        Before the data set has named its study, only the object that the command announced is known.
+        """
+        if study is None and declared is not None:
+            study = StudyTouched("", "", sop_classes={declared.sop_class_uid: 1})
         self._audit.record(
             InstanceStored(
                 Actor.of(session),
@@ -248,7 +253,7 @@ def _provenance(actor: Actor, received: ReceivedInstance) -> dict[str, object]:
     touched = asdict(study_of(received))
     del touched["sop_classes"]
     return {
-        "actor": {name: value for name, value in asdict(actor).items() if value is not None},
+        "actor": actor.facts(),
         "study": touched,
         "sop_class_uid": received.key.sop_class_uid,
         "sop_instance_uid": received.key.sop_instance_uid,

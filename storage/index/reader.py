@@ -7,6 +7,7 @@ the peer, and what is stored meanwhile neither shifts nor repeats a row.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, FromClause, Select, Text, bindparam, cast, func, select, tuple_
@@ -47,6 +48,15 @@ class Match:
 
     def __repr__(self) -> str:
         return f"<Match at {self.level.value}>"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyNames:
+    """How people call a study: for the audit, never for a decision. Empty where the data set had no value."""
+
+    patient_id: str
+    patient_name: str
+    accession_number: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,17 @@ class IndexReader:
         with self._engine.reading() as connection:
             text = connection.execute(select(STUDY.c.facts).where(STUDY.c.study_uid == study_uid)).scalar()
         return facts_of(text) if text is not None else None
+
+    def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
+        """Patient and accession number of studies, by UID; unknown ones are left out."""
+        names: dict[str, StudyNames] = {}
+        statement = select(STUDY.c.study_uid, STUDY.c.patient_id, STUDY.c.patient_name, STUDY.c.accession_number)
+        wanted = iter(study_uids)
+        while uids := list(islice(wanted, PAGE)):
+            with self._engine.reading() as connection:
+                rows = connection.execute(statement.where(STUDY.c.study_uid.in_(uids))).all()
+            names |= {uid: StudyNames(*(value or "" for value in values)) for uid, *values in rows}
+        return names
 
     def lookup(self, sop_instance_uids: Iterable[str]) -> dict[str, KeptInstance]:
         """The objects kept under these SOP Instance UIDs, by UID; unknown ones are left out. At most some thousands."""

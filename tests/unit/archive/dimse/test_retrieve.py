@@ -1,8 +1,17 @@
 """C-GET on the wire: exact counters, failed lists and final statuses (PS3.4 C.4.3, PS3.7 9.3.3), both audit ends."""
 
+import base64
+
 import pytest
 
-from archive.audit.events import AccessRefused, InstancesTransferred, SecurityAlert, TransferBegun
+from archive.audit.events import (
+    AccessRefused,
+    InstancesTransferred,
+    Outcome,
+    QueryPerformed,
+    SecurityAlert,
+    TransferBegun,
+)
 from archive.dimse.channel import AcceptedContext
 from archive.dimse.retrieve import RetrieveProvider
 from archive.errors import PeerGone, TransferBroken
@@ -97,12 +106,29 @@ def test_both_ends_are_told_for_each_patient(world, provider, channel):
         ("P2", {CT: 1}),
     ]
     assert begun[0].destination == "WS1" and begun[0].actor.person == "alice"
+    ended = [event for event in world.trail.events if isinstance(event, InstancesTransferred)]
+    for event in begun + ended:
+        (study,) = event.studies
+        number = study.patient_id.removeprefix("P")
+        assert (study.patient_name, study.accession_number) == (f"NAME^{number}", f"A{number}")
+
+
+def test_studies_without_a_patient_id_are_nobody_elses(world, provider, channel):
+    world.keep(image(4, PatientID=""), image(5, PatientID=""))
+    get(provider, channel, StudyInstanceUID="1.2.4\\1.2.5")
+    assert transferred(world) == [(0, [("1.2.4", {CT: 1})]), (0, [("1.2.5", {CT: 1})])]
 
 
 def test_nothing_selected_is_success_with_counters_of_zero(world, provider, channel):
     stores, pending, final = get(provider, channel, StudyInstanceUID="9.9")
     assert (stores, pending, final.status, counters(final)) == ([], [], 0x0000, (None, 0, 0, 0))
-    assert world.trail.events == []
+
+
+def test_who_asks_for_what_is_not_there_is_told_as_a_query(world, provider, channel):
+    get(provider, channel, StudyInstanceUID="9.9")
+    [asked] = world.trail.events
+    assert isinstance(asked, QueryPerformed) and asked.outcome is Outcome.SUCCESS
+    assert asked.sop_class_uid == STUDY_GET and b"9.9" in base64.b64decode(asked.identifier)
 
 
 def test_a_restricted_study_is_not_there(provider, channel):
@@ -178,7 +204,8 @@ def test_a_cancel_stops_before_the_next_object_and_says_what_remains(world, prov
     channel.cancel_after = 1
     stores, _, final = get(provider, channel, StudyInstanceUID="1.2.1")
     assert len(stores) == 1 and (final.status, counters(final)) == (0xFE00, (2, 1, 0, 0))
-    assert transferred(world) == [(0, [("1.2.1", {CT: 1})])]
+    assert transferred(world) == [(0, [("1.2.1", {CT: 1})]), (4, [("1.2.1", {CT: 2})])]
+    assert world.trail.events[-1].reason == "cancelled by the requestor"
 
 
 def test_a_damaged_object_fails_alone_and_raises_an_alert(world, provider, channel):
@@ -218,6 +245,7 @@ def test_objects_gone_between_selection_and_reading_are_counted_failed(world, ch
 
         calls = 0
         study_facts = staticmethod(world.reader.study_facts)
+        study_names = staticmethod(world.reader.study_names)
 
         def instances(self, predicate, scope):
             self.calls += 1
@@ -227,6 +255,7 @@ def test_objects_gone_between_selection_and_reading_are_counted_failed(world, ch
     provider = RetrieveProvider(RetrieveService(Shrinking(), world.repository, world.pep, world.trail), Limits())
     _, _, final = get(provider, channel, StudyInstanceUID="1.2.1")
     assert (final.status, counters(final)) == (0xB000, (None, 1, 2, 0))
+    assert transferred(world) == [(0, [("1.2.1", {CT: 1})]), (4, [("1.2.1", {CT: 2})])]
 
 
 def test_more_than_the_counters_can_count_is_a701(world, provider, channel, monkeypatch):
@@ -250,7 +279,8 @@ def test_an_identifier_that_selects_nothing_certain_is_a900(world, provider, cha
     for keyword, value in ({"QueryRetrieveLevel": "STUDY"} | keys).items():
         dataset.add_new(keyword, "LO", value)
     stores, _, final = get(provider, channel, data=encoded(dataset))
-    assert stores == [] and final.status == status and world.trail.kinds() == ["instances-transferred"]
+    assert stores == [] and final.status == status and world.trail.kinds() == ["query-performed"]
+    assert world.trail.events[0].outcome is Outcome.MINOR_FAILURE
 
 
 def test_bytes_that_are_no_identifier_are_c000(world, provider, channel):
@@ -291,7 +321,8 @@ def test_a_peer_that_vanishes_is_told_with_what_it_got(world, provider, channel)
     channel.store_status = vanish
     with pytest.raises(PeerGone):
         get(provider, channel, StudyInstanceUID="1.2.1")
-    assert transferred(world) == [(0, [("1.2.1", {CT: 1})]), (4, [("1.2.1", {CT: 1})])]
+    assert transferred(world) == [(0, [("1.2.1", {CT: 1})]), (4, [("1.2.1", {CT: 2})])]
+    assert world.trail.events[-1].reason == "broken off (PeerGone)"
     assert world.repository.open_objects == 0
 
 
