@@ -24,9 +24,10 @@ global(workDirectory="{folder}" maxMessageSize="128k"
   parser.escapeControlCharactersOnReceive="off" parser.dropTrailingLFOnReception="off"
   defaultNetstreamDriver="gtls" defaultNetstreamDriverCAFile="{ca}"
   defaultNetstreamDriverCertFile="{certificate}" defaultNetstreamDriverKeyFile="{key}")
-main_queue(queue.type="LinkedList" queue.size="200000" queue.timeoutShutdown="60000" queue.timeoutEnqueue="60000")
+main_queue(queue.type="LinkedList" queue.size="20000" queue.timeoutShutdown="60000" queue.timeoutEnqueue="60000")
 template(name="payload" type="string" string="%msg%\\n--END--\\n")
-template(name="header" type="string" string="%pri% %timegenerated% %timereported:::date-rfc3339% %hostname% %app-name% %procid% %msgid% %structured-data%\\n")
+template(name="header" type="string"
+  string="%pri% %timereported:::date-rfc3339% %hostname% %app-name% %procid% %msgid% %structured-data%\\n")
 module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="x509/name"
   permittedPeer=["{peer}"])
 ruleset(name="audit") {{
@@ -77,7 +78,7 @@ class Rsyslog:
         return path.read_bytes().split(END)[:-1] if path.exists() else []
 
     def headers(self) -> list[str]:
-        """PRI, time generated, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID and STRUCTURED-DATA of each message."""
+        """PRI, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID and STRUCTURED-DATA of each message."""
         return (self.folder / "header.log").read_text().splitlines()
 
 
