@@ -18,7 +18,7 @@ from archive.audit.checkpoint import Checkpoint, check_carried
 from archive.audit.removal import REMOVALS_NAME, Removal, read_removals
 from archive.audit.statement import StatementVerifier
 from archive.audit.trail_format import SEGMENT_SUFFIX, IncompleteFrame, Position
-from archive.audit.trail_walk import TrailWalk
+from archive.audit.trail_walk import Step, TrailWalk
 from archive.errors import ArchiveError, TrailDamaged
 
 
@@ -73,7 +73,10 @@ def verify_trail(
 
 @dataclass(slots=True)
 class _Outside:
-    """Checkpoints from elsewhere, by the record that they vouch for."""
+    """Checkpoints from elsewhere, by the record that they vouch for.
+
+    Before one leaves, it is a record of the trail itself: the one behind what it vouches for.
+    """
 
     waiting: dict[int, list[Checkpoint]] = field(default_factory=dict)
     agreed: Checkpoint | None = None
@@ -93,15 +96,25 @@ class _Outside:
                 self.agreed = checkpoint
         return faults
 
+    def replaced(self, step: Step) -> list[str]:
+        """Those that agreed with what is before a record, and are not that record."""
+        if self.agreed is None or self.agreed.sequence != step.before.sequence:
+            return []
+        if step.record.facts.get("checkpoint") == self.agreed.line:
+            return []
+        return [f"record {step.record.sequence} of the audit trail is not the checkpoint of {self.agreed.time}"]
+
     def missing(self, last: int) -> list[str]:
         """What those say that saw more than the last record."""
-        ahead = [one for ones in self.waiting.values() for one in ones if one.sequence > last]
+        every = [one for ones in self.waiting.values() for one in ones]
+        every += [self.agreed] if self.agreed else []
+        ahead = [one for one in every if one.sequence + 1 > last]
         if not ahead:
             return []
         newest = max(ahead, key=lambda one: one.sequence)
         return [
-            f"the audit trail ends at record {last}, and the checkpoint of {newest.time} saw record {newest.sequence}: "
-            "its end was cut off, or an older home was put back"
+            f"the audit trail ends at record {last}, and the checkpoint of {newest.time} was record "
+            f"{newest.sequence + 1}: its end was cut off, or an older home was put back"
         ]
 
 
@@ -165,6 +178,8 @@ class _Check:
             if not begun:
                 begun = True
                 self._compare(step.before, removals)
+            for fault in self._outside.replaced(step):
+                self._fault(TrailDamaged(fault))
             if step.segment != segment and not ended:
                 raise TrailDamaged(f"{segment}: no checkpoint ends the segment, at record {step.before.sequence}")
             segment, ended = step.segment, self._verifier is None
