@@ -180,7 +180,8 @@ def parse_settings(text: str) -> Settings:
     hints = typing.get_type_hints(Settings)
     del hints["providers"], hints["audit"]
     chosen: dict[str, Any] = {
-        "providers": {kind: _tables(kind, table.pop(kind)) for kind in PROVIDERS if kind in table}
+        "providers": {kind: _tables(kind, table.pop(kind)) for kind in PROVIDERS if kind in table},
+        "audit": _tables("audit", table.pop("audit", [])),
     }
     for name, value in table.items():
         if name not in hints:

@@ -75,7 +75,6 @@ class TrailTail:
         self._codec = FrameCodec(key)
         self._place = place if place is not None and self._fits(place) else None
         self._from = place.segment if place is not None else 0
-        self._gone = False
 
     def read(self) -> Iterator[tuple[TrailRecord, Place]]:
         """The records that have come since, a bounded number of them; none where there is nothing new.
@@ -91,8 +90,12 @@ class TrailTail:
         successor = self._path(place.sequence + 1)
         complete = place.segment != place.sequence + 1 and successor.exists()
         data = self._data(place)
-        self._place = None if self._gone else place
-        self._gone = False
+        if data is None:
+            # Removed lawfully, with everything before it.
+            self._place = None
+            yield from self.read()
+            return
+        self._place = place
         for record, position, end in self._complete(data, place.position):
             self._place = Place(place.segment, place.offset + end, position)
             yield record, self._place
@@ -119,7 +122,8 @@ class TrailTail:
             raise TrailDamaged(f"the audit trail is interrupted before record {position.sequence + 1}")
         return Place(position.sequence + 1, HEADER_BYTES, position)
 
-    def _data(self, place: Place) -> bytes:
+    def _data(self, place: Place) -> bytes | None:
+        """A bounded piece of the segment from there, with at least one frame if one is there; None: it is removed."""
         path = self._path(place.segment)
         try:
             with path.open("rb") as file:
@@ -128,9 +132,7 @@ class TrailTail:
                     data = os.pread(file.fileno(), _LENGTH.size + MAX_RECORD_BYTES, place.offset)
                 return data
         except FileNotFoundError:
-            # Removed lawfully, with everything before it: `read` goes on with what is the oldest now.
-            self._gone = True
-            return b""
+            return None
 
     @staticmethod
     def _begins_with_frame(data: bytes) -> bool:
