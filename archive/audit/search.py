@@ -3,14 +3,13 @@
 Facts are found by their names wherever they stand in a record, so that a kind of event need not be known here.
 """
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from archive.audit.asked import bytes_asked, keys_asked
 from archive.audit.trail_format import TrailRecord
 
 _NAMES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -33,9 +32,9 @@ class Criteria:
     person: str | None = None
     """Who acted, or whose name was claimed; also the operating system's user."""
     patient: str | None = None
-    """ID or name, or any value of a query's identifier: whoever looked for a patient is found, too."""
+    """ID or name; also as a key of a query, so that whoever looked for a patient is found, too."""
     study: str | None = None
-    """Study Instance UID; or in a query's identifier."""
+    """Study Instance UID; also as a key of a query."""
     node: str | None = None
     """Name, AE title, address or destination."""
     kinds: tuple[str, ...] = ()
@@ -73,7 +72,7 @@ class Criteria:
         folded = wanted.casefold()
         if any(value.casefold() == folded for value in values_of(facts, _NAMES[name])):
             return True
-        return name in ("patient", "study") and _asked_for(folded, facts.get("identifier"))
+        return name in ("patient", "study") and _asked_for(folded, facts)
 
 
 def values_of(facts: object, names: frozenset[str]) -> Iterator[str]:
@@ -96,15 +95,14 @@ def ended(wanted: str, outcome: object) -> bool:
     return str(outcome) == wanted
 
 
-def _asked_for(folded: str, identifier: object) -> bool:
-    """Whether the characters stand in a query's identifier, which is kept as the bytes that came."""
-    if not isinstance(identifier, str) or not folded:
+def _asked_for(folded: str, facts: Mapping[str, Any]) -> bool:
+    """Whether a query had this value for a key; if its identifier cannot be read, whether the characters are in it."""
+    if not facts.get("identifier"):
         return False
-    try:
-        data = base64.b64decode(identifier, validate=True)
-    except binascii.Error:
+    if folded.isascii() and folded not in bytes_asked(facts).decode("latin-1").casefold():
         return False
-    return folded in data.decode("utf-8", "replace").casefold()
+    keys = keys_asked(facts)
+    return keys is None or any(value.casefold() == folded for values in keys.values() for value in values)
 
 
 def _text(value: object) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from archive.audit.asked import asked_in_words
 from archive.audit.trail_format import TrailRecord
 
 _DEEDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -37,6 +38,7 @@ def sentence_of(record: TrailRecord) -> str:
     parts = [
         _who(facts),
         _DEEDS.get(record.kind, record.kind),
+        asked_in_words(facts) if record.kind == "query-performed" else "",
         *_studies(facts),
         *(str(facts[name]) for name in ("action", "description") if facts.get(name)),
         f"study {facts['study_uid']}" if facts.get("study_uid") else "",

@@ -9,7 +9,6 @@ from archive.repository.limits import Limits
 
 _SEPARATOR: Final = "}"
 _INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance}"
-"""Attributes that speak to schema processors, such as xsi:noNamespaceSchemaLocation, and not to us."""
 
 
 class DocumentRefused(ArchiveError):
@@ -33,6 +32,11 @@ def parse_document(data: bytes, limits: Limits) -> Element:
     except UnicodeDecodeError as error:
         raise DocumentRefused(f"octet {error.start + 1} of the XML is not UTF-8") from None
     return _Reader(limits).read(data)
+
+
+def is_instruction(name: str) -> bool:
+    """Whether an attribute speaks to schema processors, such as xsi:noNamespaceSchemaLocation, and not to us."""
+    return name.startswith(_INSTANCE)
 
 
 class _Reader:
@@ -72,8 +76,7 @@ class _Reader:
             raise DocumentRefused(f"elements are nested deeper than {self._limits.depth}")
         if self._elements > self._limits.elements:
             raise DocumentRefused(f"there are more than {self._limits.elements} elements")
-        own = {key: value for key, value in attributes.items() if not key.startswith(_INSTANCE)}
-        self._builder.start(name, own)
+        self._builder.start(name, attributes)
 
     def _end(self, name: str) -> None:
         self._depth -= 1

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+MAX_FINDINGS: Final = 50
+"""Told of one message: after so many nobody reads on, and a sender shall not make us write a book."""
 
 
 class Weight(Enum):

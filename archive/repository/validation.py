@@ -7,14 +7,12 @@ from typing import Final
 
 from archive.repository.conformity import departures
 from archive.repository.document import DocumentRefused, parse_document
-from archive.repository.findings import Finding, Weight
+from archive.repository.findings import MAX_FINDINGS, Finding, Weight
 from archive.repository.judging import judge
 from archive.repository.limits import Limits
 from archive.repository.summary import Summary, summarise
 from archive.repository.syslog import parse_syslog
 
-MAX_FINDINGS: Final = 50
-"""Told of one message: after so many nobody reads on."""
 _ONE_AT_A_TIME: Final = threading.Lock()
 """A tree is many times its text: senders together hold one."""
 

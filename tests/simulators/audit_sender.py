@@ -95,10 +95,11 @@ class RunningRepository:
         """Run another of the verbs on this folder."""
         return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=60, check=False)
 
-    def start(self) -> "RunningRepository":
+    def start(self, *certificates: str) -> "RunningRepository":
+        """Wait until it listens. ``certificates``: the options that name them, if not the material's."""
         cert, key = self.material.server
-        options = ["--cert", str(cert), "--key", str(key), "--ca", str(self.material.ca), "--port", "0"]
-        options += ["--udp", "insecure", "--udp-port", "0"]
+        options = list(certificates) or ["--cert", str(cert), "--key", str(key), "--ca", str(self.material.ca)]
+        options += ["--port", "0", "--udp", "insecure", "--udp-port", "0"]
         with (self.folder.parent / "repository.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command("serve", *options), stdout=subprocess.PIPE, stderr=log, text=True
@@ -127,8 +128,9 @@ class RunningRepository:
         return code
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator["RunningRepository"]:
-        self.start()
+    def serving(self, *certificates: str) -> Iterator["RunningRepository"]:
+        """Started, and stopped at the end if it still runs."""
+        self.start(*certificates)
         try:
             yield self
         finally:
@@ -151,7 +153,7 @@ class RunningRepository:
     def wait_for_close(connection: socket.socket) -> None:
         """Until the repository has closed, and so has kept everything that came before."""
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             with contextlib.suppress(OSError):
                 while connection.recv(4096):
                     select.select([connection], [], [], 0.01)

@@ -1,14 +1,16 @@
 """Which rule a message breaks, in words and with its clause."""
 
 import re
+import time
 
 import pytest
 
 from archive.audit import events
 from archive.audit.events import Actor, StudyTouched
+from archive.repository.findings import MAX_FINDINGS
 from archive.repository.limits import Limits
 from archive.repository.rules import RULES
-from archive.repository.validation import MAX_FINDINGS, examine, examine_document
+from archive.repository.validation import examine, examine_document
 from tests.simulators.audit_sender import syslog, xml_of
 from tests.simulators.shared_material import shared
 
@@ -122,6 +124,14 @@ def test_no_number_of_remarks_hides_a_breach():
         exchanged(STORED, "</AuditMessage>", nameless * 100 + "</AuditMessage>").encode(), Limits()
     )
     assert not verdict.valid and len(verdict.findings) == MAX_FINDINGS
+
+
+def test_twenty_thousand_mistakes_take_no_longer_than_as_many_elements():
+    mistakes = '<ActiveParticipant UserID="" UserIsRequestor="x"/>' * 19_000
+    begun = time.process_time()
+    verdict = examine_document(f"<AuditMessage>{mistakes}</AuditMessage>".encode(), Limits())
+    assert len(verdict.findings) == MAX_FINDINGS
+    assert time.process_time() - begun < 3
 
 
 def test_messages_of_ihe_transactions_are_valid_and_the_one_from_before_csd_code_is_not():
