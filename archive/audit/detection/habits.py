@@ -10,6 +10,8 @@ SUBJECTS: Final = 4096
 """People, sources or nodes that one rule remembers."""
 HOURS: Final = 336
 """Past hours of activity of one person that are remembered."""
+HABIT_HOURS: Final = 8
+"""Of them, from which on there is a habit: fewer, and one excess would be the measure of the next."""
 
 Value = TypeVar("Value")
 
@@ -57,5 +59,5 @@ class Hours:
 
     @property
     def habit(self) -> float:
-        """The median of past hours; 0 if there are none."""
-        return median(self.past) if self.past else 0.0
+        """The median of past hours; 0 while there is no habit."""
+        return median(self.past) if len(self.past) >= HABIT_HOURS else 0.0

@@ -51,7 +51,7 @@ class Limiter:
             self._resume(json.loads(kept.read_text("utf-8")), moment)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
             _log.warning("what was told of the last hour is not legible", file=str(kept), error=type(error).__name__)
 
     def allows(self, rule: str, subject: str, source: str, *, verified: bool) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from archive.audit.coalescing import FloodLimits
 from archive.audit.detection.limiter import AlertLimits
+from archive.audit.detection.mail import MailConfig
 from archive.audit.detection.rules import (
     OutOfHours,
     RepeatedFailures,
@@ -23,12 +24,14 @@ from archive.audit.detection.rules import (
     UnusualVolume,
 )
 from archive.audit.detection.rules_of_time import ClockJump, Silence
+from archive.audit.detection.webhook import WebhookConfig
 from archive.errors import SettingsInvalid
 from archive.home import Home
-from archive.sections import value_of
+from archive.sections import configured, value_of
 
 MAX_BYTES: Final = 1_048_576
 MAX_RULES: Final = 64
+MAX_TARGETS: Final = 8
 KINDS: Final[Mapping[str, type[Rule]]] = {
     "repeated-failures": RepeatedFailures,
     "title-probing": TitleProbing,
@@ -39,7 +42,7 @@ KINDS: Final[Mapping[str, type[Rule]]] = {
     "silence": Silence,
 }
 """By the ``kind`` of a ``[[rule]]``."""
-_SECTIONS: Final = ("flood", "alerts", "rule")
+_SECTIONS: Final = ("flood", "alerts", "rule", "webhook", "mail")
 
 _Section = TypeVar("_Section")
 
@@ -51,6 +54,8 @@ class DetectionSettings:
     flood: FloodLimits
     alerts: AlertLimits
     rules: tuple[Rule, ...]
+    webhooks: tuple[WebhookConfig, ...]
+    mails: tuple[MailConfig, ...]
 
 
 def load_detection(path: Path, home: Home) -> DetectionSettings:
@@ -58,6 +63,7 @@ def load_detection(path: Path, home: Home) -> DetectionSettings:
 
     Raises:
         SettingsInvalid: it cannot be read, is not TOML, or says something that is not understood.
+        ProviderMisconfigured: a file with a secret cannot be read, or can be by others.
     """
     try:
         with path.open("rb") as stream:
@@ -91,6 +97,10 @@ def parse_detection(text: str, home: Home) -> DetectionSettings:
         flood=_section(FloodLimits, "[flood]", "flood", _table("flood", table), home),
         alerts=_section(AlertLimits, "[alerts]", "alerts", _table("alerts", table), home),
         rules=rules,
+        webhooks=tuple(
+            configured(WebhookConfig, "webhook", each, home) for each in _tables("webhook", table, MAX_TARGETS)
+        ),
+        mails=tuple(configured(MailConfig, "mail", each, home) for each in _tables("mail", table, MAX_TARGETS)),
     )
 
 
