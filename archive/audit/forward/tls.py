@@ -16,7 +16,7 @@ import ssl
 import struct
 import termios
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from archive.audit.forward.link import RepositoryUnavailable
 from archive.audit.forward.syslog import Header, frame
@@ -44,27 +44,35 @@ def connected(target: AuditTarget, identity: tuple[Path, Path]) -> ssl.SSLSocket
     """
     if target.ca is None:
         raise RepositoryUnavailable("no authority is named that could vouch for it")
-    seconds = target.deadline.total_seconds()
     own = (target.certificate, target.key) if target.certificate and target.key else identity
     try:
         context = client_context(own, target.ca)
-        plain = socket.create_connection(target.address, seconds)
+        found = socket.getaddrinfo(*target.address, type=socket.SOCK_STREAM)
     except (AuthorityError, OSError) as error:
         raise RepositoryUnavailable(_words(error)) from None
+    reason = "its name has no address"
+    for family, _, protocol, _, address in found:
+        try:
+            return _connected_to(address, socket.socket(family, socket.SOCK_STREAM, protocol), context, target)
+        except (OSError, RepositoryUnavailable) as error:
+            reason = _words(error)
+    raise RepositoryUnavailable(reason)
+
+
+def _connected_to(address: Any, plain: socket.socket, context: ssl.SSLContext, target: AuditTarget) -> ssl.SSLSocket:
+    seconds = target.deadline.total_seconds()
+    name = target.server_name or target.host
+    # Wrapped before it is connected: Python loses a socket that is reset between the two.
+    connection = context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
     try:
-        _watch(plain, seconds)
-        name = target.server_name or target.host
-        # One deadline for the handshake as a whole; it takes over the socket, and closes it where it fails.
-        connection = context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
-    except OSError as error:
-        plain.close()
-        raise RepositoryUnavailable(_words(error)) from None
-    try:
+        _watch(connection, seconds)
+        connection.settimeout(seconds)
+        connection.connect(address)
         _check_fingerprint(connection, target.fingerprint)
         _hear(connection, min(seconds, _VERDICT_SECONDS))
-    except (OSError, RepositoryUnavailable) as error:
+    except BaseException:
         connection.close()
-        raise RepositoryUnavailable(_words(error)) from None
+        raise
     return connection
 
 
