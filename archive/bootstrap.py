@@ -10,9 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from archive.audit.checkpoint import CheckpointMaker
 from archive.audit.events import Actor, Alert, Outcome, SecurityAlert
 from archive.audit.journal import TrailJournal
+from archive.audit.keeper import CheckpointKeeper
 from archive.audit.log import AuditLog
+from archive.audit.retention import Retention
+from archive.audit.statement import StatementSigner, StatementVerifier
 from archive.audit.trail import AuditTrail
 from archive.enforcement.attributes import is_keyword
 from archive.home import Home
@@ -41,6 +45,8 @@ class Archive:
     settings: Settings
     authority: Authority
     audit: AuditLog
+    trail: AuditTrail
+    retention: Retention
     policies: PolicyEngine
     nodes: NodeRecords
     users: UserRecords
@@ -90,7 +96,11 @@ def open_archive(home: Home) -> Archive:
         keyring = load_keyring(home, settings)
         policies = PolicyEngine.load(home.inside(settings.policy.directory), is_keyword)
         authority = load_authority(home.inside(settings.keys.authority))
-        trail = AuditTrail(home.trail, keyring.audit_key)
+        signer_key = authority.signer_key()
+        statements = StatementSigner(signer_key, authority.signer_certificate)
+        trail = AuditTrail(home.trail, keyring.audit_key, checkpoints=CheckpointMaker(statements, now))
+        # It ends after the trail, whose last checkpoint it still carries.
+        held.callback(_keeper(trail, home, settings).close)
         held.callback(trail.close)
         records = IndexEngine.open(home.records, prepare=None)
         held.callback(records.close)
@@ -101,19 +111,23 @@ def open_archive(home: Home) -> Archive:
             blobs=FilesystemBlobs(home.blobs, reserve_bytes=settings.storage.reserve_bytes),
             ledger=home.ledger,
             keyring=keyring,
-            signer=Signer(authority.signer_key(), authority.signer_certificate),
+            signer=Signer(signer_key, authority.signer_certificate),
             engine=index,
             journal=TrailJournal(trail),
         )
         repository = Repository.start(parts)
         held.callback(repository.close)
         audit = AuditLog(trail)
+        verifier = StatementVerifier([authority.signer_certificate])
+        retention = Retention(home.trail, keyring.audit_key, statements, verifier, now)
         _tell_recovery(audit, trail.torn, repository.recovery)
         return Archive(
             home=home,
             settings=settings,
             authority=authority,
             audit=audit,
+            trail=trail,
+            retention=retention,
             policies=policies,
             nodes=NodeRecords(records),
             users=UserRecords(records),
@@ -121,6 +135,13 @@ def open_archive(home: Home) -> Archive:
             repository=repository,
             _held=held.pop_all(),
         )
+
+
+def _keeper(trail: AuditTrail, home: Home, settings: Settings) -> CheckpointKeeper:
+    file = settings.trail.checkpoint_file
+    return CheckpointKeeper(
+        trail, seconds=settings.trail.checkpoint_seconds, file=home.inside(Path(file)) if file else None
+    )
 
 
 def _tell_recovery(audit: AuditLog, torn_trail: int, report: RecoveryReport) -> None:
