@@ -35,13 +35,14 @@ def run(
     folder.create()
     with ExitStack() as held:
         held.enter_context(HomeLock(folder.lock))
+        folder.create_key()
         store = MessageStore(folder.messages, folder.key())
         held.callback(store.close)
         receiver = Receiver(store, limits)
         doors: list[TlsDoor | UdpDoor] = [TlsDoor(*tls, context, receiver, limits)]
         held.callback(doors[0].close)
         if insecure_udp is not None:
-            doors.append(UdpDoor(*insecure_udp, receiver, limits))
+            doors.append(UdpDoor(*insecure_udp, receiver))
             held.callback(doors[1].close)
         for door in doors:
             door.start()

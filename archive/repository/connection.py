@@ -1,5 +1,6 @@
 """One sender over TLS (RFC 5425): its frames under deadlines, until it goes or we stop."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from archive.repository.store import Sender
 
 _SLICE_SECONDS: Final = 1.0
 """How long one read waits before it looks at the deadline."""
+_AT_ONCE: Final = 65_536
 
 
 class SenderTooSlow(ArchiveError):
@@ -41,7 +43,7 @@ def receive(
             name = "frame_seconds" if mid_frame else "idle_seconds"
             raise SenderTooSlow(f"a deadline passed: {name} ({getattr(limits, name):g})")
         try:
-            data = connection.recv(limits.read_bytes)
+            data = _what_came(connection, limits.read_bytes)
         except TimeoutError:
             continue
         if not data:
@@ -56,3 +58,24 @@ def receive(
         elif not frames.mid_frame:
             deadline = time.monotonic() + limits.idle_seconds
         mid_frame = frames.mid_frame
+
+
+def _what_came(connection: socket.socket, most: int) -> bytes:
+    """What the sender has sent, as far as it is here already: one sync keeps the messages of many TLS records.
+
+    Raises:
+        TimeoutError: nothing came in time.
+        OSError: the connection broke.
+    """
+    data = connection.recv(_AT_ONCE)
+    if not data:
+        return data
+    came = bytearray(data)
+    connection.settimeout(0)
+    # Whatever goes wrong here the next read meets again; what came before has to be kept first.
+    with contextlib.suppress(OSError):
+        while data and len(came) < most:
+            data = connection.recv(_AT_ONCE)
+            came += data
+    connection.settimeout(_SLICE_SECONDS)
+    return bytes(came)

@@ -43,23 +43,35 @@ class RepositoryFolder:
         return self.root / "store.key"
 
     def create(self) -> None:
-        """Make the folder and its key, where they are not there yet.
+        """Make the folder, if it is not there yet.
 
         Raises:
-            HomeInvalid: they cannot be made.
+            HomeInvalid: it cannot be made.
         """
         try:
             self.root.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-            if not self.key_file.exists() and not self.messages.exists():
-                descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(os.urandom(_KEY_BYTES))
-                    file.flush()
-                    os.fsync(descriptor)
         except OSError as error:
-            raise HomeInvalid(
-                f"{self.root} cannot be made ({error.strerror}): name a folder that you may write"
-            ) from None
+            raise self._unwritable(error) from None
+
+    def create_key(self) -> None:
+        """Make the key of a folder that has neither key nor messages. The caller holds the lock.
+
+        Raises:
+            HomeInvalid: it cannot be made.
+        """
+        if self.key_file.exists() or self.messages.exists():
+            return
+        unfinished = self.root / "store.key.new"
+        try:
+            unfinished.unlink(missing_ok=True)
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(_KEY_BYTES))
+                file.flush()
+                os.fsync(descriptor)
+            unfinished.rename(self.key_file)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def key(self) -> bytes:
         """The key.
@@ -75,3 +87,6 @@ class RepositoryFolder:
         if len(key) != _KEY_BYTES:
             raise HomeInvalid(f"{self.key_file} is no key: restore it from your backup")
         return key
+
+    def _unwritable(self, error: OSError) -> HomeInvalid:
+        return HomeInvalid(f"{self.root} cannot be written ({error.strerror}): name a folder that you may write")

@@ -21,8 +21,8 @@ class Limits:
     """From the first octet of a frame to its last, however steadily they drip."""
     idle_seconds: float = 3_600.0
     """Between frames: a reporter keeps its connection while it has nothing to tell."""
-    read_bytes: int = 65_536
-    """Taken from a connection at once, and the room for one datagram (RFC 5426 3.1)."""
+    read_bytes: int = 262_144
+    """Taken from a connection before its messages are kept, with one sync."""
     depth: int = 16
     """Of elements in a message; the schema needs 6 (PS3.15 A.5.1.1)."""
     elements: int = 20_000

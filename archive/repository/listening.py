@@ -19,6 +19,8 @@ from archive.repository.store import Sender
 
 _log = structlog.get_logger("strongroom.repository")
 _BACKLOG: Final = 128
+_DATAGRAM_BYTES: Final = 65_535
+"""No UDP datagram is larger (RFC 5426 3.1)."""
 _DATAGRAMS_AT_ONCE: Final = 64
 """Kept with one sync where they have come already."""
 _CLOSE_SECONDS: Final = 10.0
@@ -128,7 +130,7 @@ class TlsDoor(_Door):
 class UdpDoor(_Door):
     """Takes datagrams from anybody. Nothing says who sent them, that all came, or that none was read on the way."""
 
-    def __init__(self, host: str, port: int, receiver: Receiver, limits: Limits) -> None:
+    def __init__(self, host: str, port: int, receiver: Receiver) -> None:
         """Take the address; `start` begins to receive.
 
         Raises:
@@ -136,7 +138,6 @@ class UdpDoor(_Door):
         """
         super().__init__(host, port, socket.SOCK_DGRAM)
         self._receiver = receiver
-        self._limits = limits
         self._finished = threading.Event()
         self._finished.set()
 
@@ -169,7 +170,7 @@ class UdpDoor(_Door):
         batches: dict[str, list[bytes]] = {}
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                datagram, address = self.socket.recvfrom(self._limits.read_bytes)
+                datagram, address = self.socket.recvfrom(_DATAGRAM_BYTES)
             except BlockingIOError:
                 break
             batches.setdefault(address[0], []).append(datagram)
