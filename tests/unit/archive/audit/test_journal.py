@@ -1,10 +1,13 @@
 """What the ledger commits is told to the trail, in the commit and again after a crash."""
 
+from dataclasses import replace
+
 from archive.audit.events import Actor, UserAuthenticated
 from archive.audit.journal import TrailJournal
 from archive.audit.log import AuditLog
 from archive.audit.trail import AuditTrail, read_trail
 from storage.ports import LedgerEntry
+from tests.simulators.subjects import node, person, session
 
 KEY = bytes(32)
 STORED = LedgerEntry(
@@ -42,3 +45,22 @@ def test_a_typed_event_is_on_disk_when_record_returns(tmp_path):
     (record,) = read_trail(tmp_path, KEY)
     assert record.facts == {"actor": {"person": "alice"}, "outcome": 0, "identity_type": 2}
     trail.close()
+
+
+def test_a_label_is_told_with_its_study_and_a_change_that_failed_as_a_failure(tmp_path):
+    trail = AuditTrail(tmp_path, KEY)
+    labelled = replace(LABELLED, facts={"study_uid": "1.2.3", "label": "research"})
+    failed = replace(LABELLED, sequence=9, event="authority", facts={"change": "user-added", "failed": True})
+    TrailJournal(trail).committed([labelled, failed])
+    good, bad = read_trail(tmp_path, KEY)
+    assert (good.facts["study_uid"], good.facts["outcome"]) == ("1.2.3", 0)
+    assert bad.facts["outcome"] == 4 and "study_uid" not in bad.facts
+    trail.close()
+
+
+def test_a_person_is_told_with_what_whoever_vouched_said():
+    alice = person("radiologist", display_name="Alice", organization="St. Mary", purpose_of_use="TREATMENT")
+    facts = Actor.of(session(node(), alice)).facts()
+    assert facts["roles"] == ("radiologist",) and facts["purpose_of_use"] == "TREATMENT"
+    assert (facts["display_name"], facts["organization"]) == ("Alice", "St. Mary")
+    assert "roles" not in Actor.of(session(node())).facts()

@@ -13,7 +13,7 @@ from storage.index.columns import BY_KEYWORD
 from storage.index.engine import IndexEngine
 from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryKey, QueryModel, plan_find, plan_retrieve
 from storage.index.predicate import EVERYTHING, NOTHING, Compare, Predicate
-from storage.index.reader import IndexReader, Match
+from storage.index.reader import PAGE, IndexReader, Match, StudyNames
 from storage.index.state import begin_rebuild, end_rebuild
 from storage.index.writer import IndexEntry, apply
 from tests.simulators.indexed import CT, EXPLICIT, entry
@@ -237,3 +237,12 @@ def test_a_reader_beside_a_live_writer_sees_what_is_committed(engine, reader):
     store(engine, entry("1.1"))
     assert [kept.stored.key.sop_instance_uid for kept in IndexReader(beside).kept()] == ["1.1"]
     beside.close()
+
+
+def test_studies_are_named_for_the_audit_however_many_are_asked_about(engine, reader):
+    named = [study(number, PatientID=f"P{number}", PatientName=f"DOE^{number}") for number in range(3)]
+    store(engine, *named, study(9, AccessionNumber="A9"))
+    asked = [f"2.{number}" for number in range(PAGE + 10)]
+    names = reader.study_names(asked)
+    assert set(names) == {"2.0", "2.1", "2.2", "2.9"}
+    assert names["2.1"] == StudyNames("P1", "DOE^1", "") and names["2.9"] == StudyNames("", "", "A9")
