@@ -17,6 +17,8 @@ from archive.audit.events import (
     RecordingStarted,
     RecordingStopped,
 )
+from archive.audit.forward.forwarding import Forwarding, Origin, this_source
+from archive.audit.forward.target import targets_of
 from archive.audit.vigil import Vigil
 from archive.bootstrap import Archive, open_archive
 from archive.control.operator import Operator
@@ -31,6 +33,7 @@ from archive.enforcement.pep import PolicyEnforcementPoint
 from archive.enforcement.standing import RegisteredStanding
 from archive.errors import ListenFailed
 from archive.home import Home
+from archive.keys import load_keyring
 from archive.people import People, Surroundings
 from archive.services.query import QueryService
 from archive.services.retrieve import RetrieveService
@@ -69,6 +72,7 @@ class Serving:
             files = self.archive.authority.files
             self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)
             self._vigil = vigil_over(self.archive)
+            self._forwarding = _forwarding(self.archive)
             self._people = _people(self.archive)
         except BaseException:
             self.archive.close()
@@ -101,6 +105,7 @@ class Serving:
             NetworkEntered(self._launcher),
         )
         self._vigil.begin()
+        self._forwarding.start()
         _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
         if archive.settings.listen.plain == INSECURE:
             _log.warning("INSECURE: associations without TLS are accepted", port=archive.settings.listen.plain_port)
@@ -132,6 +137,8 @@ class Serving:
             self._server.close()
             self._people.close()
             self.archive.close()
+            # The trail has its last checkpoint now, and that goes out too.
+            self._forwarding.close()
             _log.info("stopped")
 
 
@@ -164,3 +171,15 @@ def _people(archive: Archive) -> People:
         archive.home, archive.settings.archive.ae_title, archive.users, archive.presented, clock=now
     )
     return People(archive.settings, surroundings)
+
+
+def _forwarding(archive: Archive) -> Forwarding:
+    home, settings = archive.home, archive.settings
+    origin = Origin(
+        trail=home.trail,
+        key=load_keyring(home, settings).audit_key,
+        kept=home.forward,
+        source=this_source(settings.archive.ae_title),
+        identity=archive.authority.files.server_identities[0],
+    )
+    return Forwarding(targets_of(settings, home), origin, archive.audit)

@@ -12,16 +12,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from archive.audit.events import Actor, ApplicationStarted
 from archive.audit.forward import sender
-from archive.audit.forward.forwarding import Forwarding, Origin
+from archive.audit.forward.forwarding import Forwarding, Origin, this_source
 from archive.audit.forward.position import StandingFile
 from archive.audit.forward.target import AuditTarget
 from archive.audit.log import AuditLog
 from archive.audit.message import render
 from archive.audit.trail import AuditTrail, read_trail
+from archive.home import Home
+from archive.keys import load_keyring
+from auth.node.authority import load
 from tests.simulators.audit_repositories import FhirRepository, Rsyslog, until
 from tests.simulators.audit_source import KEY, SOURCE, event
 from tests.simulators.certificates import authority_in, make
-from tests.simulators.running_archive import free_port
+from tests.simulators.running_archive import RunningArchive, free_port
 
 
 class Scene:
@@ -274,3 +277,31 @@ def test_pauses_between_attempts_grow_to_the_longest_and_no_further(scene):
     for failures, longest in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (10_000, 8)]:
         idle._failures = failures
         assert longest / 2 <= idle._pause() <= longest
+
+
+def test_a_serving_archive_forwards_its_trail_and_says_how_far(tmp_path):
+    archive = RunningArchive(tmp_path).init()
+    authority = load(archive.home / "pki")
+    rsyslog = Rsyslog(tmp_path / "rsyslog", authority, free_port(), "STRONGROOM")
+    section = f'\n[[audit]]\nname = "arr"\nhost = "127.0.0.1"\nport = {rsyslog.port}\nca = "pki/ca.pem"\n'
+    with (archive.home / "strongroom.toml").open("a") as settings:
+        settings.write(section + "longest_pause_seconds = 0.2\nconfirm_seconds = 0.2\n")
+    with archive.serving():
+        archive.person("alice", "physician")
+        until(lambda: status(archive)["unreachable_since"])
+        assert archive.strongroom("audit", "forward", "status").returncode == 1
+        rsyslog.start()
+        until(lambda: status(archive)["confirmed"] and not status(archive)["behind"])
+        assert "arr" in archive.must("audit", "forward", "status")
+    rsyslog.stop()
+    home = Home.at(archive.home)
+    source = this_source("STRONGROOM")
+    recorded = [render(record, source).encode() for record in read_trail(home.trail, load_keyring(home).audit_key)]
+    assert first_occurrences(rsyslog.messages()) == recorded
+    assert any(b"Application Stop" in message for message in recorded[-4:]), "its end is told before it ends"
+    assert status(archive)["behind"] == 0
+
+
+def status(archive):
+    (standing,) = json.loads(archive.strongroom("audit", "forward", "status", "--json").stdout)
+    return standing

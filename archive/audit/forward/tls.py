@@ -191,6 +191,8 @@ def _watch(plain: socket.socket, seconds: float) -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "it broke off without an alert: see whether it takes our certificate"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
     if isinstance(error, TimeoutError):
