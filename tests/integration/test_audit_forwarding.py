@@ -14,6 +14,7 @@ from archive.audit.events import Actor, ApplicationStarted
 from archive.audit.forward import sender
 from archive.audit.forward.forwarding import Forwarding, Origin, this_source
 from archive.audit.forward.position import StandingFile
+from archive.audit.forward.tail import TrailTail
 from archive.audit.forward.target import AuditTarget
 from archive.audit.log import AuditLog
 from archive.audit.message import render
@@ -230,6 +231,25 @@ def test_udp_is_sent_only_where_the_settings_call_it_insecure_and_cuts_what_is_t
     assert 2044 < len(datagrams[0]) <= 2048 and datagrams[0].decode().endswith("ä")
     assert [datagram.split(b" - ", 1)[1] for datagram in datagrams[1:]] == scene.messages()[1:]
     assert long in scene.messages()[0].decode(), "the trail has it whole"
+
+
+def test_records_removed_before_they_were_forwarded_are_told_once(scene, rsyslog):
+    scene.record(1)
+    with scene.forwarding(scene.target(rsyslog.port)):
+        until(lambda: scene.confirmed() == 1)
+    for _ in range(15):
+        scene.record(100)
+    first, second, third, *_ = sorted((scene.folder / "trail").glob("*.trail"))
+    first.unlink()
+    second.unlink()
+    kept = int(third.stem)
+    with scene.forwarding(scene.target(rsyslog.port)):
+        until(lambda: scene.confirmed() == scene.trail.sequence == 1502)
+    tail = TrailTail(scene.folder / "trail", KEY)
+    said = [record.facts.get("description", "") for record, _ in iter(lambda: next(tail.read(), None), None)]
+    assert [words for words in said if "removed" in words] == [
+        f"audit repository repository: records 2 to {kept - 1} were removed before they were forwarded"
+    ]
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ class Sender:
         self._refusals_told = float("-inf")
         self._refusals = 0
         self._damaged = False
+        self._gap_told = 0
         self._thread = threading.Thread(target=self._run, name=f"audit-{target.name}", daemon=True)
 
     def start(self) -> None:
@@ -151,10 +152,12 @@ class Sender:
         return found
 
     def _hand_over(self, record: TrailRecord) -> None:
-        if self._ahead is not None and record.sequence > self._ahead.sequence + 1:
+        ahead = self._ahead.sequence if self._ahead is not None else record.sequence - 1
+        if record.sequence > ahead + 1 and record.sequence != self._gap_told:
+            self._gap_told = record.sequence
             self._tell(
                 Outcome.SERIOUS_FAILURE,
-                f"records {self._ahead.sequence + 1} to {record.sequence - 1} were removed before they were forwarded",
+                f"records {ahead + 1} to {record.sequence - 1} were removed before they were forwarded",
             )
         if self._link is None:
             self._link = self._way.connect()

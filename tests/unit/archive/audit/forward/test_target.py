@@ -1,8 +1,14 @@
 """What a section [[audit]] may say."""
 
+import dataclasses
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
-from archive.audit.forward.target import targets_of
+from archive.audit.forward.target import AuditTarget, targets_of
 from archive.errors import SettingsInvalid
 from archive.home import Home
 from archive.settings import parse_settings
@@ -49,3 +55,17 @@ def test_two_targets_of_one_name_are_refused(tmp_path):
     section = '[[audit]]\nname = "arr"\nhost = "h"\nca = "ca.pem"\n'
     with pytest.raises(SettingsInvalid, match="two sections"):
         targets(section * 2, tmp_path)
+
+
+def test_the_shipped_settings_name_every_key_and_say_the_defaults(tmp_path):
+    shipped = (Path(__file__).resolve().parents[5] / "config" / "strongroom.toml").read_text()
+    section = re.search(r"^#\[\[audit\]\]\n(?:#.*\n)+", shipped, re.MULTILINE)
+    assert section is not None
+    text = "\n".join(line[1:] for line in section[0].splitlines() if not line.startswith("# "))
+    (target,) = targets(text, tmp_path)
+    keys = {key.removesuffix("_seconds") for key in tomllib.loads(text)["audit"][0]}
+    assert keys == {field.name for field in dataclasses.fields(AuditTarget)}
+    for field in dataclasses.fields(AuditTarget):
+        if field.default not in (dataclasses.MISSING, None):
+            assert getattr(target, field.name) == field.default, field.name
+    assert target.confirm == timedelta(seconds=10)
