@@ -33,7 +33,7 @@ from archive.audit.sources import source_of
 from archive.errors import SettingsInvalid
 
 MAX_REASONS: Final = 64
-"""Reasons of one kind that a window tells apart; all others count as one."""
+"""Reasons of one kind that a window tells apart; the last of them is all others."""
 MAX_SOURCES: Final = 256
 """Sources that are counted for one record; "or more" from there."""
 _REASON_LENGTH: Final = 120
@@ -150,7 +150,7 @@ class _Window:
     def _reason(self, event: AuditEvent) -> str:
         reason = _VARYING.sub("#", event.reason or getattr(event, "description", ""))[:_REASON_LENGTH]
         known = (event.kind, reason) in self._elsewhere
-        if not known and sum(kind == event.kind for kind, _ in self._elsewhere) >= MAX_REASONS:
+        if not known and sum(kind == event.kind for kind, _ in self._elsewhere) >= MAX_REASONS - 1:
             return "for various reasons"
         return reason
 

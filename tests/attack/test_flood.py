@@ -148,7 +148,7 @@ def milliseconds(times: list[float]) -> str:
 
 
 def test_a_flood_of_refused_associations_is_told_in_few_records_while_a_modality_works(tmp_path):
-    outcome = flooded(tmp_path, 3000)
+    outcome = flooded(tmp_path, 1500)
     print(judged(outcome))
     assert outcome["growth"] < 1_000_000
 
