@@ -188,7 +188,7 @@ class Selection:
     total: int
     instances: Iterator[StoredInstance]
     counted: _Tally
-    names: Mapping[str, StudyNames]
+    names: dict[str, StudyNames]
 
 
 class Retrieval:
@@ -245,6 +245,9 @@ class Retrieval:
     def transferred(self, instance: StoredInstance) -> None:
         """The peer has it."""
         self._transferred.add(instance)
+        # The second reading may find what the first did not: a study that has come between has no name here.
+        unnamed = StudyNames(instance.facts.patient_id or "", "", "")
+        self._selection.names.setdefault(instance.key.study_uid, unnamed)
 
     def cancelled(self) -> None:
         """The peer wants no more of them (C-CANCEL)."""

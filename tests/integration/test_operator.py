@@ -123,6 +123,7 @@ def test_sigterm_leaves_plain_files_and_says_so_in_the_trail(archive):
     left = {path.name for path in archive.home.iterdir()}
     assert left == {
         "blobs",
+        "detection.toml",
         "index.sqlite",
         "keys",
         "ledger",

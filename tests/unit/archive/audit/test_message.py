@@ -14,6 +14,8 @@ from archive.audit.codes import CODES
 from archive.audit.events import Actor, Alert, Outcome, Repeated, StudyTouched
 from archive.audit.message import AuditSource, render
 from archive.audit.trail_format import TrailRecord
+from archive.repository.limits import Limits
+from archive.repository.validation import examine_document
 from tests.simulators import audit_schemas
 
 SOURCE = AuditSource("STRONGROOM", "archive.example")
@@ -108,6 +110,11 @@ def test_the_published_xml_schema_breaks_over_those_demands_only(event):
     demanded = ("ParticipantObjectDescription )", "ParticipantObjectContainsStudy )")
     others = [one for one in faults if "Missing child" not in one or not any(name in one for name in demanded)]
     assert others == []
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=IDS)
+def test_the_repository_that_judges_others_finds_nothing_to_remark_on(event):
+    assert examine_document(text_of(event).encode(), Limits()).findings == ()
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=IDS)
