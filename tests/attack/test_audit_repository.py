@@ -206,6 +206,24 @@ def test_what_was_kept_survives_kill_9_and_the_next_run_goes_on_behind_it(reposi
     assert set(kept(repository)) == {numbered(number) for number in range(3)}
 
 
+def test_it_ends_rather_than_take_what_it_cannot_keep(repository):
+    repository.tell(STORED)
+    (segment,) = (repository.folder / "messages").glob("*.trail")
+    # As on a full disk: the file may not grow beyond a part of what comes.
+    room = segment.stat().st_size + 100
+    psutil.Process(repository.process.pid).rlimit(psutil.RLIMIT_FSIZE, (room, room))
+    with repository.connect() as connection:
+        connection.sendall(framed(REFUSED))
+        assert repository.process.wait(20) == 2, repository.log()
+    assert "E110" in repository.log()
+    repository.process.stdout.close()
+    repository.process = None
+    assert kept(repository) == [STORED]
+    repository.start()
+    repository.tell(REFUSED)
+    assert kept(repository) == [STORED, REFUSED]
+
+
 def test_two_repositories_never_write_the_same_folder(repository, material):
     cert, key = material.server
     named = ["--cert", str(cert), "--key", str(key), "--ca", str(material.ca), "--port", "0"]

@@ -4,7 +4,9 @@ import time
 
 import pytest
 
+from archive.audit.forward.syslog import Header, frame
 from archive.repository.findings import Weight
+from archive.repository.frames import OctetCounting
 from archive.repository.syslog import parse_syslog
 from tests.simulators.audit_sender import HEADER
 
@@ -65,3 +67,9 @@ def test_a_header_made_to_keep_a_parser_busy_does_not():
     parse_syslog(b"<85>1 - h a p m [a" + b' b="' * 200_000)
     parse_syslog(b"<85>1 - h a p m " + b"[a]" * 200_000)
     assert time.monotonic() - begun < 1
+
+
+def test_what_our_own_forwarder_sends_has_nothing_to_remark():
+    sent = Header("archive.example", 17, "IHE+RFC-3881").message("2026-01-01T10:00:00.000+00:00", "<AuditMessage/>")
+    (received,) = OctetCounting(32_768).feed(frame(sent))
+    assert parse_syslog(received).findings == () and parse_syslog(received).body == b"<AuditMessage/>"
