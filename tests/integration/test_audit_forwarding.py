@@ -5,15 +5,18 @@ import hashlib
 import json
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from archive.audit.events import Actor, ApplicationStarted
-from archive.audit.forward import sender
+from archive.audit.forward import sender, tls
 from archive.audit.forward.forwarding import Forwarding, Origin, this_source
+from archive.audit.forward.link import RepositoryUnavailable
 from archive.audit.forward.position import StandingFile
+from archive.audit.forward.syslog import Header
 from archive.audit.forward.tail import TrailTail
 from archive.audit.forward.target import AuditTarget
 from archive.audit.log import AuditLog
@@ -215,6 +218,28 @@ def test_a_peer_that_takes_bytes_and_never_ends_the_connection_confirms_nothing(
                 assert silent.recv(65_536)
                 until(lambda: scene.standing().last_error)
     assert "not confirmed" in scene.standing().last_error and scene.confirmed() == 0
+
+
+def test_an_end_that_crosses_ours_with_something_unread_confirms_nothing(scene, monkeypatch):
+    """The receiver's close_notify was sent before it read what we sent: only its reset tells."""
+    monkeypatch.setattr(tls, "_hear", lambda *_: None)  # the moment after we have looked
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*scene.authority.files.server_identities[1])
+    scene.record(1)
+    (record,) = scene.records()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        target = scene.target(listener.getsockname()[1])
+        identity = scene.authority.files.server_identities[0]
+        connecting = pool.submit(tls.TlsLink, target, identity, Header("h", 1, "IHE+RFC-3881"))
+        with context.wrap_socket(listener.accept()[0], server_side=True) as receiver:
+            link = connecting.result()
+            link.send(record, "<AuditMessage/>")
+            link.flush()
+            receiver.settimeout(0)
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLError):
+                receiver.unwrap()
+        with pytest.raises(RepositoryUnavailable, match="not confirmed"):
+            link.confirm()
 
 
 def test_udp_is_sent_only_where_the_settings_call_it_insecure_and_cuts_what_is_too_long(scene):

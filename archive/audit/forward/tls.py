@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import os
 import select
 import socket
 import ssl
 import struct
 import termios
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +32,8 @@ _VERDICT_SECONDS: Final = 0.5
 """In TLS 1.3 a server judges our certificate after we have finished: for so long we listen for its alert, or for the
 session ticket that says that it did not mind."""
 _PROBES: Final = 3
+_ACKNOWLEDGED_SECONDS: Final = 0.01
+"""How often we look whether the last octets are acknowledged; the receiver's FIN mostly says so itself."""
 
 
 def connected(target: AuditTarget, identity: tuple[Path, Path]) -> ssl.SSLSocket:
@@ -107,13 +111,18 @@ class TlsLink:
         self._buffer.clear()
 
     def confirm(self) -> None:
-        """End the connection in order: the receiver has read everything once it ends it too."""
+        """End the connection in order: the receiver has read everything once it has ended it too."""
         self.flush()
         try:
-            self._connection.unwrap().close()
+            # 1 TLS: our close_notify, and the receiver's. One that does not send any may still end TCP in order.
+            with contextlib.suppress(ssl.SSLEOFError):
+                self._connection.unwrap()
+            # 2 TCP: a close_notify can have crossed ours. A receiver that left something unread, or that is gone when
+            #   it comes, resets the connection (RFC 9293 section 3.10.7, RFC 2525 section 2.17); one that has read it
+            #   all sends its FIN and acknowledges ours.
+            self._end_transport()
         except OSError as error:
-            if not self._ended_with_everything_read(error):
-                raise RepositoryUnavailable(f"the end was not confirmed: {self._last_words(error)}") from None
+            raise RepositoryUnavailable(f"the end was not confirmed: {self._last_words(error)}") from None
         finally:
             self.close()
 
@@ -125,16 +134,20 @@ class TlsLink:
         """As `Link.abort`."""
         cut(self._connection)
 
-    def _ended_with_everything_read(self, error: OSError) -> bool:
-        """Whether the receiver ended TCP without ending TLS, and without a reset: a receiver that left something unread
-        resets (RFC 9293 section 3.10.4 leaves it open, RFC 2525 section 2.17 wants it, Linux does it)."""
-        if isinstance(error, TimeoutError) or not (isinstance(error, ssl.SSLEOFError) or error.errno == 0):
-            return False
-        try:
-            waiting = struct.unpack("i", fcntl.ioctl(self._connection, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
-            return not waiting and not self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        except OSError:
-            return False
+    def _end_transport(self) -> None:
+        """Send our FIN, and wait for the receiver's and for the acknowledgement of everything. Raises `OSError`."""
+        ends = time.monotonic() + self._seconds
+        plain = self._connection
+        socket.socket.shutdown(plain, socket.SHUT_WR)
+        plain.settimeout(self._seconds)
+        while socket.socket.recv(plain, 4096):
+            pass
+        while struct.unpack("i", fcntl.ioctl(plain, termios.TIOCOUTQ, bytes(4)))[0]:
+            if time.monotonic() >= ends:
+                raise TimeoutError
+            time.sleep(_ACKNOWLEDGED_SECONDS)
+        if number := plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(number, os.strerror(number))
 
     def _last_words(self, error: OSError) -> str:
         """Why it ended: an alert that arrived before the reset says more than the reset."""
