@@ -2,11 +2,15 @@
 
 import base64
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from archive.audit.events import AuditLogUsed, SecurityAlert
+from archive.audit.forward.position import Standing, StandingFile
+from archive.audit.forward.tail import Place
+from archive.audit.trail_format import HEADER_BYTES, Position
 from archive.bootstrap import Archive
 from archive.control.operations import Arguments, operation
 from archive.control.operator import Operator
@@ -24,6 +28,7 @@ from auth.policy.engine import PolicyEngine
 from auth.principal import IdentityDemand, NodeTrust
 from storage.errors import InvalidIdentifier, StoreReadOnly
 from storage.instance import StudyFacts
+from tests.simulators.audit_trails import TrailOnDisk
 from tests.simulators.presented import PresentedInMemory
 from tests.simulators.records import MemoryDatabase
 
@@ -83,7 +88,7 @@ def archive(tmp_path, own_authority):
     for path in POLICIES.iterdir():
         (tmp_path / "policies").mkdir(exist_ok=True)
         (tmp_path / "policies" / path.name).write_bytes(path.read_bytes())
-    database = MemoryDatabase()
+    database, on_disk = MemoryDatabase(), TrailOnDisk(tmp_path / "trail")
     with ExitStack() as held:
         held.callback(database.close)
         yield Archive(
@@ -91,6 +96,8 @@ def archive(tmp_path, own_authority):
             settings=Settings(),
             authority=own_authority,
             audit=Audit(),
+            trail=held.enter_context(on_disk.opened()),
+            retention=on_disk.retention,
             policies=PolicyEngine.load(tmp_path / "policies", is_keyword),
             nodes=NodeRecords(database),
             users=UserRecords(database),
@@ -330,6 +337,52 @@ def test_trying_a_credential_is_in_the_trail_and_is_no_login(archive, do, verifi
     assert isinstance(event, SecurityAlert) and event.alert == "110132" and event.actor.os_user == "olga"
     assert event.description == f"identity test: saml of alice@portal {word}"
     assert (event.outcome.value, event.reason) == (outcome, "as it was")
+
+
+def test_a_checkpoint_names_who_asked_for_it(archive, do):
+    archive.trail.append([{"time": "2026-01-01T00:00:00.000+00:00", "kind": "audit-log-used", "facts": {}}])
+    made = do("audit.checkpoint")
+    assert made["sequence"] == 1 and archive.trail.last_checkpoint.line == made["line"]
+    assert do("audit.checkpoint") == made
+
+
+@pytest.fixture
+def aged(archive, tmp_path):
+    """An archive whose trail has many segments, and that forwards them to a repository."""
+    on_disk = TrailOnDisk(tmp_path / "aged").grow(40)
+    settings = Settings(audit=({"name": "department", "host": "arr.example", "ca": "ca.pem"},))
+    return replace(archive, retention=on_disk.retention, settings=settings), on_disk
+
+
+def retain(archive, **arguments):
+    return perform(archive, Request("audit.retain", arguments), Operator(1000, "olga"))
+
+
+def test_old_audit_records_go_once_the_repository_has_them_and_both_are_told_before(aged):
+    archive, on_disk = aged
+    assert retain(archive, before="2027-01-01", why="law") is None, "the repository has nothing yet"
+    third = int(on_disk.segments[2].stem)
+    place = Place(third, HEADER_BYTES, Position(bytes(16), third - 1, bytes(32), 0))
+    StandingFile(archive.home.forward, "department").save(Standing(place=place))
+    removed = retain(archive, before="2027-01-01", why=" law ")
+    assert (removed["first"], removed["last"]) == (1, third - 1)
+    assert int(on_disk.segments[0].stem) == third and on_disk.verify().faults == ()
+    [(event, facts, provenance)] = archive.repository.told
+    assert (event, facts["change"], facts["last"], facts["why"]) == ("authority", "audit-removed", third - 1, "law")
+    assert provenance["actor"] == {"os_user": "olga"}
+
+
+def test_no_audit_record_goes_without_a_reason_a_date_or_a_ledger_that_can_be_told(aged):
+    archive, on_disk = aged
+    archive = replace(archive, settings=Settings())
+    segments = on_disk.segments
+    for arguments in ({"before": "soon", "why": "law"}, {"before": "2027-01-01", "why": " "}, {"before": "2027-01-01"}):
+        with pytest.raises(UsageInvalid):
+            retain(archive, **arguments)
+    archive.repository.refuse = StoreReadOnly("full")
+    with pytest.raises(StoreReadOnly):
+        retain(archive, before="2027-01-01", why="law")
+    assert on_disk.segments == segments
 
 
 def test_an_operation_has_one_entry_in_the_table():
