@@ -10,13 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from benchmarks import hanging
+from benchmarks import audit_share, hanging
 from benchmarks.servers import Server, Stable, strongroom
 from tests.simulators.scu import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, Requestor, identifier
 
@@ -153,6 +154,8 @@ MEASUREMENTS = (
 )
 
 
+AUDIT_SHARE = "audit-share"
+"""Against itself without an audit trail: what is left of the throughput of stores."""
 HANGING = "hanging-directory"
 """Against itself: the set-up of associations while others hang on a silent directory (here below 1 is better)."""
 
@@ -200,11 +203,11 @@ def main() -> int:
     """Run the named measurements, or all."""
     known = {measurement.name: measurement for measurement in MEASUREMENTS}
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*known, HANGING)))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*known, HANGING, AUDIT_SHARE)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    names = [*known, HANGING]
+    names = [*known, HANGING, AUDIT_SHARE]
     unknown = set(arguments.names) - set(names)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
@@ -214,6 +217,8 @@ def main() -> int:
         for name in arguments.names or names:
             if name == HANGING:
                 result = hanging.run(arguments.rounds, stable, Path(work))
+            elif name == AUDIT_SHARE:
+                result = audit_share.run(arguments.rounds, stable, partial(storing(4, 50, 512, "ct4"), objects=objects))
             else:
                 result = run(known[name], arguments.rounds, stable, objects)
             results.append(result)

@@ -14,6 +14,9 @@ from pathlib import Path
 from tests.simulators.scu import User, client_tls
 
 BIN = Path(sys.executable).parent
+SERVE = [str(BIN / "strongroom"), "serve"]
+UNSAFE = [sys.executable, "-m", "benchmarks.unsafe_serve", "serve", "--unsafe-trail-in-memory"]
+"""Ours without an audit trail, to measure what that costs."""
 PASSCODE = "a benchmark's passcode"
 
 
@@ -82,19 +85,17 @@ class Stable:
         """A fresh server of this name, ready to accept; ours with more ``settings``, if any."""
         self._count += 1
         folder = self.work / f"{self._count:03d}-{name}"
-        if name == "strongroom":
-            return self._strongroom(folder, settings)
+        if name in ("strongroom", "unsafe"):
+            return self._strongroom(folder, settings, UNSAFE if name == "unsafe" else SERVE)
         return {"orthanc": self._orthanc, "storescp": self._storescp}[name](folder)
 
-    def _strongroom(self, folder: Path, more: str) -> Server:
+    def _strongroom(self, folder: Path, more: str, serve: list[str]) -> Server:
         shutil.copytree(self._template, folder, ignore=shutil.ignore_patterns("control.sock"))
         port = free_port()
         settings = folder / "strongroom.toml"
         settings.write_text(settings.read_text().replace("2762", str(port)) + more)
         with (self.work / "strongroom.log").open("a") as log:
-            process = subprocess.Popen(
-                [str(BIN / "strongroom"), "serve", "--home", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            process = subprocess.Popen([*serve, "--home", str(folder)], stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
         if not process.stdout.readline().startswith("ready"):
             raise SystemExit(f"strongroom did not start: {(self.work / 'strongroom.log').read_text()[-800:]}")
