@@ -87,7 +87,7 @@ class AuditTrail:
 
     @property
     def sequence(self) -> int:
-        """How many records the trail holds."""
+        """Of the last record; 0 if there is none."""
         return self._position.sequence
 
     @property
