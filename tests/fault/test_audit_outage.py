@@ -44,8 +44,9 @@ class Source:
         raise AssertionError(f"it ended before it had {word}")
 
     def killed_when(self, holds: Callable[["Source"], bool]) -> None:
-        """SIGKILL at that moment."""
+        """SIGKILL some moments after, in the middle of whatever it does then."""
         until(lambda: holds(self), 3600)
+        time.sleep(0.3)
         self.kill()
 
     def kill(self) -> None:
@@ -118,8 +119,8 @@ def in_order(path: Path, marks: list[bytes]) -> int:
 
 
 def test_killed_while_it_fills_and_while_it_drains_nothing_is_lost(tmp_path):
-    figures = outage(tmp_path, 6_000, [0.0001], [0.0001])
-    assert figures["records"] >= 6_000
+    figures = outage(tmp_path, 2_000, [0.0001], [0.0001])
+    assert figures["records"] >= 2_000
 
 
 @pytest.mark.long

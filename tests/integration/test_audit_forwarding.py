@@ -108,12 +108,12 @@ def first_occurrences(messages):
 
 
 def test_every_event_of_a_day_arrives_byte_for_byte_and_in_order(scene, rsyslog):
-    scene.record(700)
+    scene.record(400)
     with scene.forwarding(scene.target(rsyslog.port)):
-        for _ in range(5):
-            scene.record(60)
+        for _ in range(2):
+            scene.record(50)
             until(lambda: scene.confirmed() == scene.trail.sequence)
-    until(lambda: len(rsyslog.messages()) >= 1000)
+    until(lambda: len(rsyslog.messages()) >= 500)
     assert rsyslog.messages() == scene.messages()
     times = [record.time for record in scene.records()]
     for header, time in zip(rsyslog.headers(), times, strict=True):
@@ -138,7 +138,7 @@ def test_the_last_events_before_the_end_are_handed_over_too(scene, rsyslog):
 def test_a_repository_restarted_in_the_middle_has_everything_in_order_once_or_more(scene, rsyslog):
     scene.record(3_000)
     with scene.forwarding(scene.target(rsyslog.port)):
-        for _ in range(3):
+        for _ in range(2):
             until(lambda: len(rsyslog.messages()) > 100)
             rsyslog.stop()
             scene.record(1_000)

@@ -56,7 +56,7 @@ def test_an_empty_or_absent_trail_has_nothing_yet(folder):
 
 
 @given(cut=st.integers(1, 12), size=st.sampled_from([0, 300, 400_000]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_from_any_place_kept_as_json_it_goes_on_with_the_next_record(tmp_path_factory, cut, size):
     folder = tmp_path_factory.mktemp("trail")
     trail = AuditTrail(folder, KEY, segment_bytes=1_000)
