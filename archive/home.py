@@ -43,16 +43,6 @@ class Home:
         return self.root / "alerts-told.json"
 
     @property
-    def detection(self) -> Path:
-        """The rules about behaviour, and how much of a flood is written down."""
-        return self.root / "detection.toml"
-
-    @property
-    def alerts_told(self) -> Path:
-        """What the rules have raised in the last hour, so that a restart does not raise it again; may be deleted."""
-        return self.root / "alerts-told.json"
-
-    @property
     def lock(self) -> Path:
         """Held with flock by whoever writes: the server, or one verb at a time."""
         return self.root / "lock"
