@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.simulators.audit_repositories import until
-from tests.simulators.running_archive import PASSCODE, RunningArchive
+from tests.simulators.running_archive import RunningArchive
 from tests.simulators.scu import IMPLICIT, STUDY_FIND, Refused, User, identifier
 
 
