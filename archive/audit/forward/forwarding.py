@@ -84,13 +84,13 @@ def way_to(target: AuditTarget, origin: Origin) -> Way:
     )
 
 
-def _connector(target: AuditTarget, origin: Origin) -> Callable[[], Link]:
+def _connector(target: AuditTarget, origin: Origin) -> Callable[[bool], Link]:
     header = Header(origin.source.host, os.getpid(), target.message_id, target.byte_order_mark)
     if target.transport == FHIR:
-        return lambda: FhirLink(target, origin.identity)
+        return lambda _: FhirLink(target, origin.identity)
     if target.transport == UDP:
-        return lambda: UdpLink(target, header)
-    return lambda: TlsLink(target, origin.identity, header)
+        return lambda _: UdpLink(target, header)
+    return lambda known: TlsLink(target, origin.identity, header, known=known)
 
 
 def this_source(ae_title: str) -> AuditSource:

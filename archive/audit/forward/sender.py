@@ -45,8 +45,8 @@ _log = structlog.get_logger("strongroom.audit.forward")
 class Way:
     """What a sender needs for its target."""
 
-    connect: Callable[[], Link]
-    """May raise `RepositoryUnavailable`."""
+    connect: Callable[[bool], Link]
+    """Is told whether the repository confirmed the connection before. May raise `RepositoryUnavailable`."""
     tail: Callable[[Place | None], TrailTail]
     render: Callable[[TrailRecord], str]
 
@@ -81,6 +81,7 @@ class Sender:
         self._refusals_told = float("-inf")
         self._refusals = 0
         self._damaged = False
+        self._known = False
         self._gap_told = 0
         self._thread = threading.Thread(target=self._run, name=f"audit-{target.name}", daemon=True)
 
@@ -160,7 +161,7 @@ class Sender:
                 f"records {ahead + 1} to {record.sequence - 1} were removed before they were forwarded",
             )
         if self._link is None:
-            self._link = self._way.connect()
+            self._link = self._way.connect(self._known)
         if not self._waiting:
             self._unconfirmed_since = time.monotonic()
         self._waiting = True
@@ -196,6 +197,7 @@ class Sender:
         if not self._waiting or link is None:
             return
         link.confirm()
+        self._known = True
         if not link.lasting:
             self._drop_link()
         self._arrived()
@@ -215,6 +217,7 @@ class Sender:
     def _failed(self, error: Exception) -> None:
         """Go back to the last confirmed place, and say once that the repository is away if it stays so."""
         # 1 What was sent without being confirmed is sent again.
+        self._known = False
         if self._link is not None and self._link.lasting:
             self._arrived()
         self._drop_link()

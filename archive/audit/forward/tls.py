@@ -36,12 +36,13 @@ _ACKNOWLEDGED_SECONDS: Final = 0.01
 """How often we look whether the last octets are acknowledged; the receiver's FIN mostly says so itself."""
 
 
-def connected(target: AuditTarget, identity: tuple[Path, Path]) -> ssl.SSLSocket:
+def connected(target: AuditTarget, identity: tuple[Path, Path], *, known: bool = False) -> ssl.SSLSocket:
     """A connection to the target, both sides authenticated, the name and fingerprint of its certificate checked.
 
     Args:
         target: whom to reach.
         identity: our certificate and key, where the target has none of its own.
+        known: it took our certificate a moment ago, so its verdict is not waited for.
 
     Raises:
         RepositoryUnavailable: it cannot be reached, is not who it should be, or does not take us.
@@ -57,13 +58,15 @@ def connected(target: AuditTarget, identity: tuple[Path, Path]) -> ssl.SSLSocket
     reason = "its name has no address"
     for family, _, protocol, _, address in found:
         try:
-            return _connected_to(address, socket.socket(family, socket.SOCK_STREAM, protocol), context, target)
+            return _connected_to(address, socket.socket(family, socket.SOCK_STREAM, protocol), context, target, known)
         except (OSError, RepositoryUnavailable) as error:
             reason = _words(error)
     raise RepositoryUnavailable(reason)
 
 
-def _connected_to(address: Any, plain: socket.socket, context: ssl.SSLContext, target: AuditTarget) -> ssl.SSLSocket:
+def _connected_to(
+    address: Any, plain: socket.socket, context: ssl.SSLContext, target: AuditTarget, known: bool
+) -> ssl.SSLSocket:
     seconds = target.deadline.total_seconds()
     name = target.server_name or target.host
     # Wrapped before it is connected: Python loses a socket that is reset between the two.
@@ -73,7 +76,7 @@ def _connected_to(address: Any, plain: socket.socket, context: ssl.SSLContext, t
         connection.settimeout(seconds)
         connection.connect(address)
         _check_fingerprint(connection, target.fingerprint)
-        _hear(connection, min(seconds, _VERDICT_SECONDS))
+        _hear(connection, 0.0 if known else min(seconds, _VERDICT_SECONDS))
     except BaseException:
         connection.close()
         raise
@@ -85,12 +88,14 @@ class TlsLink:
 
     lasting = False
 
-    def __init__(self, target: AuditTarget, identity: tuple[Path, Path], header: Header) -> None:
-        """Connect. Raises `RepositoryUnavailable`."""
+    def __init__(
+        self, target: AuditTarget, identity: tuple[Path, Path], header: Header, *, known: bool = False
+    ) -> None:
+        """Connect, as `connected`. Raises `RepositoryUnavailable`."""
         self._seconds = target.deadline.total_seconds()
         self._header = header
         self._buffer = bytearray()
-        self._connection = connected(target, identity)
+        self._connection = connected(target, identity, known=known)
 
     def send(self, record: TrailRecord, xml: str) -> int:
         """As `Link.send`."""
