@@ -1,5 +1,6 @@
 """Our archive tells our repository over mutual TLS: what arrives is what the trail says, and all of it is valid."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -20,6 +21,12 @@ def repository(folder, *arguments):
         check=True,
     )
     return json.loads(done.stdout)
+
+
+def message(kept):
+    """The XML of a kept syslog message."""
+    data = base64.b64decode(kept["data"]).decode()
+    return data[data.index("<AuditMessage") :]
 
 
 def test_what_people_do_at_the_archive_is_found_by_name_in_the_repository(tmp_path):
@@ -50,7 +57,9 @@ def test_what_people_do_at_the_archive_is_found_by_name_in_the_repository(tmp_pa
         kept = repository(tmp_path / "repository", "show")
         assert all(one["valid"] and not one["findings"] for one in kept)
         assert [one["summary"]["time"] for one in kept] == sorted(one["summary"]["time"] for one in kept)
-        assert all("P1" not in one["summary"]["people"] for one in kept)
+        arrived = [message(one) for one in kept]
+        said = archive.must("audit", "show", "--all", "--xml").splitlines()
+        assert arrived == [line for line in said if line.startswith("<AuditMessage")][: len(arrived)]
     finally:
         receiver.terminate()
         receiver.wait(30)
