@@ -17,8 +17,10 @@ from archive.audit.keeper import CheckpointKeeper
 from archive.audit.log import AuditLog
 from archive.audit.retention import Retention
 from archive.audit.statement import StatementSigner, StatementVerifier
+from archive.audit.timestamping import Stamper
 from archive.audit.trail import AuditTrail
 from archive.enforcement.attributes import is_keyword
+from archive.errors import SettingsInvalid
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.records.nodes import NodeRecords
@@ -98,9 +100,10 @@ def open_archive(home: Home) -> Archive:
         authority = load_authority(home.inside(settings.keys.authority))
         signer_key = authority.signer_key()
         statements = StatementSigner(signer_key, authority.signer_certificate)
+        stamper = _stamper(home, settings)
         trail = AuditTrail(home.trail, keyring.audit_key, checkpoints=CheckpointMaker(statements, now))
         # It ends after the trail, whose last checkpoint it still carries.
-        held.callback(_keeper(trail, home, settings).close)
+        held.callback(_keeper(trail, home, settings, stamper).close)
         held.callback(trail.close)
         records = IndexEngine.open(home.records, prepare=None)
         held.callback(records.close)
@@ -137,11 +140,31 @@ def open_archive(home: Home) -> Archive:
         )
 
 
-def _keeper(trail: AuditTrail, home: Home, settings: Settings) -> CheckpointKeeper:
+def _keeper(trail: AuditTrail, home: Home, settings: Settings, stamper: Stamper | None) -> CheckpointKeeper:
+    file = _checkpoint_file(home, settings)
+    return CheckpointKeeper(trail, seconds=settings.trail.checkpoint_seconds, file=file, stamper=stamper)
+
+
+def _checkpoint_file(home: Home, settings: Settings) -> Path | None:
     file = settings.trail.checkpoint_file
-    return CheckpointKeeper(
-        trail, seconds=settings.trail.checkpoint_seconds, file=home.inside(Path(file)) if file else None
-    )
+    return home.inside(Path(file)) if file else None
+
+
+def _stamper(home: Home, settings: Settings) -> Stamper | None:
+    """Stamps lie beside the checkpoints that are carried, else in the home, from where somebody may fetch them."""
+    if not settings.trail.timestamp_url:
+        return None
+    file = _checkpoint_file(home, settings)
+    if file is None:
+        home.forward.mkdir(mode=0o700, exist_ok=True)
+        file = home.forward / "timestamps.jsonl"
+    else:
+        file = file.with_name(f"{file.name}.timestamps")
+    ca = home.inside(Path(settings.trail.timestamp_ca))
+    try:
+        return Stamper(settings.trail.timestamp_url, ca, file, seconds=settings.trail.timestamp_seconds)
+    except (OSError, ValueError):
+        raise SettingsInvalid(f"trail.timestamp_ca: {ca} cannot be read, or holds no certificate (PEM)") from None
 
 
 def _tell_recovery(audit: AuditLog, torn_trail: int, report: RecoveryReport) -> None:

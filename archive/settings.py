@@ -86,6 +86,12 @@ class TrailSettings:
     """At most so long does a record wait until a checkpoint vouches for it."""
     checkpoint_file: str = ""
     """Empty, or a path: each of these checkpoints is added to that file, which should lie on another machine."""
+    timestamp_url: str = ""
+    """Empty, or a time stamping authority (RFC 3161) that stamps these checkpoints: https, or http on this machine."""
+    timestamp_ca: str = ""
+    """A path, PEM: whom a stamp's chain of certificates has to lead to. Needed with ``timestamp_url``."""
+    timestamp_seconds: float = 4.0
+    """For the whole exchange with that authority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,11 @@ _REPEATED: Final = (*PROVIDERS, "audit")
 _Section = TypeVar("_Section")
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 _HOST: Final = re.compile(r"[A-Za-z0-9:._%-]{1,253}")
+_AUTHORITY: Final = re.compile(
+    r"(?:https://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])|http://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]))"
+    r"(?::(?!0)[0-9]{1,4}|:[1-5][0-9]{4}|:6[0-4][0-9]{3}|:65[0-4][0-9]{2}|:655[0-2][0-9]|:6553[0-5])?(?:[/?][!-\"$-~]*)?"
+)
+"""A URL without user name or fragment; unencrypted to this machine alone."""
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _IDENTITY_TYPES: Final = frozenset({1, 2, 3, 4, 5})
 """PS3.7 Table D.3-14."""
@@ -136,6 +147,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.command_bytes": (256, 1_048_576),
     "limits.data_set_bytes": (1, 2**48),
     "storage.reserve_bytes": (0, 2**50),
+    "trail.timestamp_seconds": (0.1, 60),
 }
 _COUNT: Final = (1, 2**31)
 _SECONDS: Final = (0.1, 86_400)
@@ -259,5 +271,10 @@ def _check(settings: Settings) -> None:
         raise SettingsInvalid("listen.plain_port must differ from listen.port")
     if not set(settings.identity.types) <= _IDENTITY_TYPES:
         raise SettingsInvalid("identity.types may hold 1 to 5, the user identity types of PS3.7 Table D.3-14")
+    url = settings.trail.timestamp_url
+    if url and _AUTHORITY.fullmatch(url) is None:
+        raise SettingsInvalid("trail.timestamp_url must be an https URL, or an http one on this machine")
+    if url and not settings.trail.timestamp_ca:
+        raise SettingsInvalid("trail.timestamp_ca must name the certificates that trail.timestamp_url is trusted by")
     if settings.log.level not in _LEVELS:
         raise SettingsInvalid(f"log.level must be one of {', '.join(_LEVELS)}")

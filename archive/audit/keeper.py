@@ -1,22 +1,22 @@
-"""Makes checkpoints while time passes, and carries the newest to a file that lies elsewhere.
+"""Makes checkpoints while time passes; carries the newest to a file that lies elsewhere, and has it stamped.
 
-A file on another machine may hang or fail. So it is written by a thread of its own, which nobody waits for while the
-trail is written, and for some seconds only when the archive stops.
+A file on another machine may hang or fail, and so may a stamping authority. So both are served by a thread of its own,
+which nobody waits for while the trail is written, and for some seconds only when the archive stops.
 """
 
-import os
 import threading
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from archive.audit.timestamping import Stamper
 from archive.audit.trail import AuditTrail
-from archive.audit.trail_files import write_all
+from archive.audit.trail_files import add_line
 from archive.errors import AuditUnavailable
 
 STOP_SECONDS: Final = 10.0
-"""What the file gets to take the last checkpoint when the archive stops."""
+"""What the file and the authority get to take the last checkpoint when the archive stops."""
 
 _log = structlog.get_logger("strongroom.audit")
 
@@ -24,11 +24,19 @@ _log = structlog.get_logger("strongroom.audit")
 class CheckpointKeeper:
     """One thread for one trail. `close` it after the trail, whose last checkpoint it still carries."""
 
-    def __init__(self, trail: AuditTrail, *, seconds: float, file: Path | None) -> None:
-        """Begin. ``seconds``: between two checkpoints; ``file``: gets one line for each, None: there is none."""
+    def __init__(self, trail: AuditTrail, *, seconds: float, file: Path | None, stamper: Stamper | None = None) -> None:
+        """Begin.
+
+        Args:
+            trail: whose checkpoints are made.
+            seconds: between two of them.
+            file: gets one line for each; None: there is none.
+            stamper: has each stamped; None: nobody does.
+        """
         self._trail = trail
         self._seconds = seconds
         self._file = file
+        self._stamper = stamper
         self._carried = 0
         self._failing = False
         self._stopping = threading.Event()
@@ -40,7 +48,7 @@ class CheckpointKeeper:
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
         if self._thread.is_alive():
-            _log.warning("the last checkpoint was not carried: the file did not answer", file=str(self._file))
+            _log.warning("the last checkpoint was not carried or stamped in time", file=str(self._file))
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
@@ -49,7 +57,9 @@ class CheckpointKeeper:
             except AuditUnavailable:
                 return  # whoever records is told of that; a checkpoint would say nothing more
             self._carry()
+            self._stamp()
         self._carry()
+        self._stamp()
 
     def _carry(self) -> None:
         checkpoint = self._trail.last_checkpoint
@@ -64,12 +74,7 @@ class CheckpointKeeper:
             return
         self._carried, self._failing = checkpoint.sequence, False
 
-
-def add_line(path: Path, line: str) -> None:
-    """Add one line to a file on stable storage, making it (0600) if there is none. Raises `OSError`."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        write_all(file, f"{line}\n".encode("ascii"))
-        os.fsync(file)
-    finally:
-        os.close(file)
+    def _stamp(self) -> None:
+        checkpoint = self._trail.last_checkpoint
+        if self._stamper is not None and checkpoint is not None:
+            self._stamper.stamp(checkpoint)

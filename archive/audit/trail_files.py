@@ -23,6 +23,16 @@ def write_all(file: int, data: bytes | bytearray) -> None:
         view = view[os.write(file, view) :]
 
 
+def add_line(path: Path, line: str) -> None:
+    """Add one line to a file on stable storage, making it (0600) if there is none. Raises `OSError`."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(file, f"{line}\n".encode("ascii"))
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def sync_folder(folder: Path) -> None:
     """Put the folder's names on stable storage."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -11,12 +11,13 @@ then is "internally consistent". With it, and up to the newest checkpoint, the t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from archive.audit.checkpoint import Checkpoint, check_carried
 from archive.audit.removal import REMOVALS_NAME, Removal, read_removals
 from archive.audit.statement import StatementVerifier
+from archive.audit.timestamp import StampReport
 from archive.audit.trail_format import SEGMENT_SUFFIX, IncompleteFrame, Position
 from archive.audit.trail_walk import Step, TrailWalk
 from archive.errors import ArchiveError, TrailDamaged
@@ -40,6 +41,17 @@ class TrailReport:
     """The last record that a checkpoint from elsewhere vouches for; 0 if none was compared."""
     confirmed_time: str = ""
     """When that one was made."""
+    stamped: str = ""
+    """What time stamps on checkpoints from elsewhere say, in words; empty: there are none."""
+
+    def with_stamps(self, stamps: StampReport) -> "TrailReport":
+        """The report with what was found about the time stamps of the checkpoints it was compared with."""
+        words = f"{stamps.unchecked} time stamps were not checked: nobody's count" if stamps.unchecked else ""
+        if stamps.newest is not None and not self.faults and not stamps.faults:
+            sequence = Checkpoint.claimed(stamps.line).sequence
+            moment = stamps.newest.time.isoformat(timespec="seconds")
+            words = f"records up to {sequence} stamped at {moment} by {stamps.newest.name}"
+        return replace(self, faults=(*self.faults, *stamps.faults), stamped=words)
 
     @property
     def verdict(self) -> str:

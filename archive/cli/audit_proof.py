@@ -11,6 +11,7 @@ from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, ask, home_of
 from archive.home import Home
 
 if TYPE_CHECKING:
+    from archive.audit.timestamp import StampVerifier
     from archive.audit.verify import TrailReport
 
 AgainstOption = Annotated[
@@ -20,23 +21,40 @@ AgainstOption = Annotated[
     ),
 ]
 
+TimestampCaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--timestamp-ca",
+        metavar="FILE",
+        help="PEM: whose time stamps count. Default: trail.timestamp_ca.",
+    ),
+]
 
-def verify(against: AgainstOption = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+
+def verify(
+    against: AgainstOption = None,
+    timestamp_ca: TimestampCaOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check every byte of the trail: each record authentic, in its place, none missing in between.
 
     Whether its end is missing, or an older home was put back, only a checkpoint from elsewhere can tell: --against.
+    Such a line may carry a time stamp (RFC 3161), which is checked too.
     Exit 1: a fault was found; the first one named is the first broken link.
     """
     place = home_of(home)
     from archive.control.lock import held
 
-    report = check(place, against or (), being_written=held(place.lock))
+    report = check(place, against or (), timestamp_ca=timestamp_ca, being_written=held(place.lock))
     if as_json:
         print_json({**asdict(report), "verdict": report.verdict})
     else:
         say(*(visible(fault) for fault in report.faults))
         say(*(visible(removed) for removed in report.removed))
         say(f"{report.records} records, {report.verdict}")
+        if report.stamped:
+            say(visible(report.stamped))
     if report.faults:
         raise typer.Exit(CHECK_FAILED)
 
@@ -52,7 +70,7 @@ def checkpoint(
     if out is None:
         say(made["line"])
         return
-    from archive.audit.keeper import add_line
+    from archive.audit.trail_files import add_line
 
     add_line(out, made["line"])
     say(f"records 1 to {made['sequence']} are vouched for in {out}")
@@ -77,15 +95,19 @@ def retain(
         say(f"records {removed['first']} to {removed['last']} were removed")
 
 
-def check(home: Home, against: Sequence[Path], *, being_written: bool) -> "TrailReport":
+def check(
+    home: Home, against: Sequence[Path], *, being_written: bool, timestamp_ca: Path | None = None
+) -> "TrailReport":
     """Check the trail of a home.
 
     Raises:
         TrailDamaged: a file of ``against`` holds no checkpoint.
         OSError: it cannot be read.
+        SettingsInvalid: the certificates that time stamps are trusted by cannot be read.
     """
     from archive.audit.checkpoint import read_checkpoints
     from archive.audit.statement import StatementVerifier
+    from archive.audit.timestamp import check_stamps, split_line
     from archive.audit.verify import verify_trail
     from archive.keys import load_keyring
     from archive.settings import load_settings
@@ -93,10 +115,28 @@ def check(home: Home, against: Sequence[Path], *, being_written: bool) -> "Trail
 
     settings = load_settings(home.settings)
     authority = load_authority(home.inside(settings.keys.authority))
-    return verify_trail(
+    lines = [split_line(line) for path in against for line in read_checkpoints(path)]
+    report = verify_trail(
         home.trail,
         load_keyring(home, settings).audit_key,
         verifier=StatementVerifier([authority.signer_certificate]),
-        against=[line for path in against for line in read_checkpoints(path)],
+        against=[line for line, _ in lines],
         being_written=being_written,
     )
+    if all(token is None for _, token in lines):
+        return report
+    if timestamp_ca is None and settings.trail.timestamp_ca:
+        timestamp_ca = home.inside(Path(settings.trail.timestamp_ca))
+    return report.with_stamps(check_stamps(lines, _trusting(timestamp_ca)))
+
+
+def _trusting(timestamp_ca: Path | None) -> "StampVerifier | None":
+    from archive.audit.timestamp import StampVerifier
+    from archive.errors import SettingsInvalid
+
+    if timestamp_ca is None:
+        return None
+    try:
+        return StampVerifier.trusting(timestamp_ca)
+    except (OSError, ValueError):
+        raise SettingsInvalid(f"{timestamp_ca} cannot be read, or holds no certificate (PEM)") from None

@@ -8,6 +8,7 @@ import pytest
 
 from archive.audit.trail import SEGMENT_BYTES
 from tests.simulators.running_archive import RunningArchive
+from tests.simulators.timestamp_authority import Authority, AuthorityServer, replying
 
 
 @pytest.fixture
@@ -49,6 +50,25 @@ def test_each_stop_leaves_a_checkpoint_elsewhere(archive, tmp_path):
     report = json.loads(archive.must("audit", "verify", "--json", "--against", str(tmp_path / "elsewhere.jsonl")))
     assert report["confirmed"] == report["checkpoint"] == report["records"] - 1
     assert report["verdict"].startswith("complete up to record")
+
+
+def test_checkpoints_are_stamped_by_an_authority_and_what_it_said_is_checked(archive, tmp_path):
+    authority = Authority.made(tmp_path / "tsa")
+    other = Authority.made(tmp_path / "other", "other")
+    settings = archive.home / "strongroom.toml"
+    with AuthorityServer(replying(authority.answer)) as server:
+        text = settings.read_text().replace('timestamp_url = ""', f'timestamp_url = "{server.url}"')
+        settings.write_text(text.replace('timestamp_ca = ""', f'timestamp_ca = "{authority.ca}"'))
+        with archive.serving():
+            pass
+    stamps = str(tmp_path / "elsewhere.jsonl.timestamps")
+    said = archive.must("audit", "verify", "--against", stamps)
+    assert re.search(r"complete up to record (\d+) (?s:.*)\nrecords up to \1 stamped at 20.* by CN=tsa,O=Clock\n", said)
+    archive.must("verify", "--against", stamps)
+    done = archive.strongroom("audit", "verify", "--against", stamps, "--timestamp-ca", str(other.ca))
+    assert done.returncode == 1 and "the time stamp of checkpoint 1 from elsewhere" in done.stdout
+    done = archive.strongroom("audit", "verify", "--against", stamps, "--timestamp-ca", str(settings))
+    assert done.returncode == 2 and "holds no certificate" in done.stderr
 
 
 def test_old_records_go_lawfully_and_are_said_to_have_gone(archive):
