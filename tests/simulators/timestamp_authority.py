@@ -1,5 +1,6 @@
 """A time stamping authority of ``openssl ts``, and the HTTP in front of it, which may misbehave."""
 
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable
@@ -84,9 +85,10 @@ Way = Callable[[BaseHTTPRequestHandler, bytes, threading.Event], None]
 
 
 class AuthorityServer:
-    """HTTP on a free port of 127.0.0.1. Use as a context manager."""
+    """HTTP, with ``tls`` HTTPS, on a free port of 127.0.0.1. Use as a context manager."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, tls: ssl.SSLContext | None = None) -> None:
+        self._scheme = "https" if tls else "http"
         self.way = way
         self.requests = 0
         self.ending = threading.Event()
@@ -106,11 +108,14 @@ class AuthorityServer:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            # Each connection shakes hands in its own thread, at its first byte.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/tsr"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}/tsr"
 
     def __enter__(self) -> Self:
         self._thread.start()

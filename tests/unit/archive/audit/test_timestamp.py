@@ -1,6 +1,7 @@
 """An authority's stamp on a checkpoint: believed if everything of RFC 3161 holds, kept, and checked again later."""
 
 import hashlib
+import ssl
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from archive.audit.keeper import CheckpointKeeper
 from archive.audit.timestamp import MAX_TOKEN_BYTES, StampInvalid, StampVerifier, check_stamps, split_line
 from archive.audit.timestamping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Stamper
 from archive.errors import SettingsInvalid
+from archive.lab.tls import make_tls
 from archive.settings import parse_settings
 from tests.simulators.audit_trails import TrailOnDisk
 from tests.simulators.timestamp_authority import (
@@ -149,6 +151,19 @@ def test_a_server_that_misbehaves_costs_one_deadline_and_one_warning(tmp_path, a
     assert time.monotonic() - began < 3
     assert not lines
     assert why in warning["error"]
+
+
+def test_over_https_the_server_is_believed_under_the_same_file(tmp_path, authority, checkpoint):
+    make_tls(tmp_path, "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    both, file = tmp_path / "both.pem", tmp_path / "stamps"
+    both.write_bytes(authority.ca.read_bytes() + (tmp_path / "ca.pem").read_bytes())
+    with AuthorityServer(replying(authority.answer), context) as server, capture_logs() as said:
+        Stamper(server.url, authority.ca, file, seconds=5).stamp(checkpoint)
+        assert not file.exists() and "CERTIFICATE_VERIFY_FAILED" in said[0]["error"]
+        Stamper(server.url, both, file, seconds=5).stamp(checkpoint)
+    assert len(read_checkpoints(file)) == 1
 
 
 def test_failures_are_tried_again_ever_more_rarely_and_said_once(tmp_path, authority, checkpoint):
