@@ -201,7 +201,7 @@ def test_the_keeper_has_checkpoints_stamped_and_a_silent_authority_holds_up_no_r
             began = time.monotonic()
             for _ in range(20):
                 opened.append([trail.record()])
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 2.0
         keeper.close()
     with AuthorityServer(replying(authority.answer)) as server:
         with trail.opened() as opened:
