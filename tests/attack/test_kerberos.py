@@ -555,6 +555,7 @@ def test_a_worker_that_does_not_come_up_is_told_at_once(
 
 
 def test_no_refusal_repeats_what_the_peer_sent(provider: Kerberos, kdc: LabKdc) -> None:
+    kdc.keytab("HTTP@localhost")
     token = presentation(kdc, service="HTTP@localhost")
     for error in (refused(provider, token.ap_req), refused(provider, b"\x6eHTTP/localhost")):
         assert "HTTP" not in repr(error)
