@@ -5,6 +5,7 @@ listeners are put on top of it. The caller holds the home's lock.
 """
 
 import sys
+from contextlib import ExitStack
 from types import TracebackType
 
 import structlog
@@ -67,17 +68,17 @@ class Serving:
         self._listening = False
         self._launcher = Operator.this().actor
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self.archive = open_archive(home)
-        try:
+        with ExitStack() as undo:
+            self.archive = open_archive(home)
+            undo.callback(self.archive.close)
             files = self.archive.authority.files
             self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)
             self._vigil = vigil_over(self.archive)
             self._forwarding = _forwarding(self.archive)
             self._people = _people(self.archive)
-        except BaseException:
-            self.archive.close()
-            raise
-        self._server = _server(self.archive, self._tls, self._people.chain, self._vigil)
+            undo.callback(self._people.close)
+            self._server = _server(self.archive, self._tls, self._people.chain, self._vigil)
+            undo.pop_all()
 
     @property
     def address(self) -> str:

@@ -14,8 +14,8 @@ from typing import Protocol
 import structlog
 
 from archive.audit.events import Actor, AuditEvent, NodeRefused, Outcome
+from archive.budget import Budget, Place
 from archive.dimse.association import Association
-from archive.dimse.budget import Budget, Place
 from archive.dimse.channel import Admission, Dispatcher, Peer
 from archive.dimse.transport import Transport
 from archive.errors import AuditUnavailable, ListenFailed
@@ -57,7 +57,7 @@ class DicomServer:
         self._admission = admission
         self._dispatcher = dispatcher
         self._audit = audit
-        self._budget = Budget(limits)
+        self._budget = Budget(limits.half_open_connections, limits.associations)
         self._listeners: list[socket.socket] = []
         self._stopping = threading.Event()
 

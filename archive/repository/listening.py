@@ -10,10 +10,10 @@ from typing import Final
 
 import structlog
 
+from archive.budget import Budget, Place
 from archive.errors import ArchiveError, AuditUnavailable, ListenFailed
 from archive.repository.connection import receive
 from archive.repository.limits import Limits
-from archive.repository.places import Place, Places
 from archive.repository.receiving import Receiver
 from archive.repository.store import Sender
 
@@ -74,7 +74,11 @@ class TlsDoor(_Door):
         self._context = context
         self._receiver = receiver
         self._limits = limits
-        self._places = Places(limits)
+        self._budget = Budget(
+            limits.half_open_connections,
+            limits.connections,
+            established_per_source=limits.connections_per_source,
+        )
 
     def start(self) -> None:
         """Accept from now on."""
@@ -84,7 +88,8 @@ class TlsDoor(_Door):
     def close(self) -> None:
         """Accept nothing more and hang up; what has been read is kept before its thread ends."""
         super().close()
-        self._places.hang_up(_CLOSE_SECONDS)
+        self._budget.hang_up(established=True)
+        self._budget.wait_until_empty(_CLOSE_SECONDS)
 
     def _accept(self) -> None:
         while not self.stopping():
@@ -99,7 +104,7 @@ class TlsDoor(_Door):
             except OSError:
                 connection.close()
                 continue
-            place = self._places.enter(wrapped, address[0])
+            place = self._budget.enter(wrapped, address[0])
             try:
                 threading.Thread(target=self._serve, args=(wrapped, place), name="sender", daemon=True).start()
             except RuntimeError:
@@ -110,7 +115,7 @@ class TlsDoor(_Door):
             # One deadline for the whole handshake, however slowly its octets drip.
             connection.settimeout(self._limits.handshake_seconds)
             connection.do_handshake()
-            if self._places.establish(place):
+            if self._budget.establish(place):
                 certificate = hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
                 sender = Sender(place.source, "tls", certificate)
                 receive(connection, sender, self._receiver, self._limits, self.stopping)
@@ -123,7 +128,7 @@ class TlsDoor(_Door):
             self._done(connection, place)
 
     def _done(self, connection: ssl.SSLSocket, place: Place) -> None:
-        self._places.leave(place)
+        self._budget.leave(place)
         connection.close()
 
 

@@ -3,6 +3,7 @@
 Written apart from `mac`, which hashes whole runs: what one of them gets wrong, the other finds.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -68,7 +69,7 @@ class _Sequence:
     items: int = 0
 
 
-class MacWalk:
+class MacWalk(ABC):
     """Consumes explicit VR little endian events and writes the streams that `arrive` asks for."""
 
     def __init__(self) -> None:
@@ -76,14 +77,14 @@ class MacWalk:
         self._sequences: list[_Sequence] = []
         self._sinks: list[Target] = []
 
+    @abstractmethod
     def arrive(self, path: Path) -> list[Target]:
         """The streams that are wanted of the item at ``path``, where reading now begins."""
-        raise NotImplementedError
 
-    def value(self, path: Path, tag: int, value: bytes) -> None:
+    def value(self, path: Path, tag: int, value: bytes) -> None:  # noqa: B027  (most walks want no values)
         """An element of the item at ``path`` whose value is at hand."""
 
-    def large(self, path: Path, tag: int, length: int) -> None:
+    def large(self, path: Path, tag: int, length: int) -> None:  # noqa: B027  (likewise)
         """An element whose value follows in pieces."""
 
     def events(self, window: bytes, offset: int, events: list[Event]) -> None:

@@ -278,7 +278,7 @@ def test_the_presentation_is_synced_before_the_answer(tmp_path):
     """Power loss: a kill alone tests no sync, so the system calls themselves are read."""
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("strace is not installed (Debian: strace)")
+        pytest.skip("needs strace to see system calls: Debian package strace, which scripts/test installs")
     calls = tmp_path / "calls"
     under = [strace, "-f", "-y", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o", str(calls)]
     child = process(tmp_path / "records", "a", 1, under=under)

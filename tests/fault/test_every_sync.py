@@ -37,7 +37,7 @@ def unfinished_joined(lines):
 def test_everything_a_success_depends_on_is_synced_before_the_response(tmp_path):
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("strace is not installed")
+        pytest.skip("needs strace to see system calls: Debian package strace, which scripts/test installs")
     archive = RunningArchive(tmp_path).init()
     archive.node("CT1", "modality")
     paths = archive.paths()

@@ -30,7 +30,7 @@ def the_ct():
 def house(tmp_path_factory):
     """An archive with a modality and a station, stopped; and the person at the station."""
     if STRACE is None:
-        pytest.skip("strace is not installed")
+        pytest.skip("needs strace to see system calls: Debian package strace, which scripts/test installs")
     archive = RunningArchive(tmp_path_factory.mktemp("house")).init()
     archive.node("CT1", "modality")
     archive.node("WS1", "radiologist")

@@ -21,7 +21,7 @@ REJECTED = bytes.fromhex("03000000000400010107")
 def tool(name):
     path = DCMTK / name
     if not path.exists():
-        pytest.skip(f"DCMTK's {name} is not installed")
+        pytest.skip(f"needs DCMTK's {name}: Debian package dcmtk, which scripts/test installs")
     return str(path)
 
 

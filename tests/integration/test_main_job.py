@@ -31,7 +31,7 @@ def the_ct():
 
 def dcmtk(archive, tool, title, *arguments):
     if DCMTK[tool] is None:
-        pytest.skip("DCMTK is not installed")
+        pytest.skip("needs DCMTK as second opinion: Debian package dcmtk, which scripts/test installs")
     node = archive.folder / "nodes" / title
     tls = ["+tls", str(node / "key.pem"), str(node / "cert.pem"), "+cf", str(node / "ca.pem")]
     command = [DCMTK[tool], "-v", *tls, "-aet", title, "-aec", "STRONGROOM", "127.0.0.1", str(archive.port), *arguments]

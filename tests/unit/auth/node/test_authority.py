@@ -95,6 +95,7 @@ def test_signer_and_signing_ca_are_rsa_3072_with_document_signing(authority):
 
 def test_server_names_are_in_the_subject_alternative_name_and_unspecified_addresses_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RSA_BITS", 2048)
+    # Names for a certificate; nothing listens here.
     create(tmp_path, ae_title="STRONGROOM", names=["pacs.example.org", "0.0.0.0", "192.0.2.7", "::1", "192.0.2.7"])
     leaf = read_certificates(tmp_path / "server.pem")[0]
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -1,4 +1,4 @@
-"""How many connections there may be at once: half-open ones and established associations, counted apart.
+"""How many connections one listener may have at once: half-open ones and established ones, counted apart.
 
 When half-open connections fill their budget, the oldest of the source that holds most of them is closed; a source that
 opens many therefore only ever crowds out itself.
@@ -9,8 +9,6 @@ import socket
 import threading
 from collections import Counter
 from dataclasses import dataclass
-
-from archive.upper_layer.limits import Limits
 
 
 @dataclass(eq=False, slots=True)
@@ -26,8 +24,11 @@ class Place:
 class Budget:
     """Who holds which place. Thread-safe."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, half_open: int, established: int, *, established_per_source: int | None = None) -> None:
+        """Connections at most: before they are established, after it, and after it from one source (None: no bound)."""
+        self._most_half_open = half_open
+        self._most_established = established
+        self._most_of_one_source = established if established_per_source is None else established_per_source
         self._changed = threading.Condition()
         self._half_open: dict[Place, None] = {}
         self._established: dict[Place, None] = {}
@@ -42,7 +43,7 @@ class Budget:
         """A place for a new connection; another may lose its own for it."""
         place = Place(connection, source)
         with self._changed:
-            if len(self._half_open) >= self._limits.half_open_connections:
+            if len(self._half_open) >= self._most_half_open:
                 self._evict()
             self._half_open[place] = None
         return place
@@ -56,9 +57,11 @@ class Budget:
                 _shut(connection)
 
     def establish(self, place: Place) -> bool:
-        """Move to the established associations; False if they are full, or the place was lost."""
+        """Move to the established ones; False if they are full, in all or of this source, or the place was lost."""
         with self._changed:
-            if place not in self._half_open or len(self._established) >= self._limits.associations:
+            if place not in self._half_open or len(self._established) >= self._most_established:
+                return False
+            if sum(held.source == place.source for held in self._established) >= self._most_of_one_source:
                 return False
             del self._half_open[place]
             self._established[place] = None
@@ -77,7 +80,7 @@ class Budget:
             return self._changed.wait_for(lambda: not self._half_open and not self._established, seconds)
 
     def hang_up(self, *, established: bool) -> None:
-        """End every half-open connection, and with ``established`` the associations too."""
+        """End every half-open connection, and with ``established`` those too."""
         with self._changed:
             for place in (*self._half_open, *(self._established if established else ())):
                 _shut(place.connection)

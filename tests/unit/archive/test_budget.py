@@ -7,13 +7,12 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.dimse.budget import Budget, Place
-from archive.upper_layer.limits import Limits
+from archive.budget import Budget, Place
 from tests.simulators.acceptor import PATIENCE
 
 
 def budget(half_open: int = 3, associations: int = 2) -> Budget:
-    return Budget(Limits(half_open_connections=half_open, associations=associations))
+    return Budget(half_open, associations)
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=20))
@@ -97,3 +96,13 @@ def test_waiting_ends_when_the_last_one_leaves():
         assert not held.wait_until_empty(0.01)
         threading.Timer(0.02, held.leave, (place,)).start()
         assert held.wait_until_empty(PATIENCE)
+
+
+def test_one_source_does_not_take_the_places_of_all_others():
+    held = Budget(8, 8, established_per_source=2)
+    with socket.socket() as connection:
+        greedy = [held.enter(connection, "greedy") for _ in range(3)]
+        assert [held.establish(place) for place in greedy] == [True, True, False]
+        assert held.establish(held.enter(connection, "other"))
+        held.leave(greedy[0])
+        assert held.establish(greedy[2])
