@@ -23,10 +23,12 @@ from archive.enforcement.attributes import is_keyword
 from archive.errors import SettingsInvalid
 from archive.home import Home
 from archive.keys import load_keyring
+from archive.metrics import Metrics
 from archive.records.nodes import NodeRecords
 from archive.records.presented import PresentedRecords
 from archive.records.users import UserRecords
 from archive.settings import Settings, load_settings
+from archive.upper_layer.limits import Limits
 from auth.node.authority import Authority
 from auth.node.authority import load as load_authority
 from auth.policy.engine import PolicyEngine
@@ -34,6 +36,7 @@ from auth.policy.loading import LoadedPolicies
 from auth.policy.loading import load as load_policies
 from storage.blobs.filesystem import FilesystemBlobs
 from storage.index.engine import IndexEngine
+from storage.integrity.element_events import StreamLimits
 from storage.integrity.signature import Signer
 from storage.recovery import RecoveryReport
 from storage.repository import Parts, Repository, now
@@ -54,6 +57,7 @@ class Archive:
     users: UserRecords
     presented: PresentedRecords
     repository: Repository
+    metrics: Metrics
     _held: ExitStack = field(repr=False)
 
     def load_policies(self) -> LoadedPolicies:
@@ -117,6 +121,7 @@ def open_archive(home: Home) -> Archive:
             signer=Signer(signer_key, authority.signer_certificate),
             engine=index,
             journal=TrailJournal(trail),
+            limits=_stream_limits(settings.limits),
         )
         repository = Repository.start(parts)
         held.callback(repository.close)
@@ -136,8 +141,20 @@ def open_archive(home: Home) -> Archive:
             users=UserRecords(records),
             presented=PresentedRecords(records, clock=now),
             repository=repository,
+            metrics=Metrics(),
             _held=held.pop_all(),
         )
+
+
+def _stream_limits(limits: Limits) -> StreamLimits:
+    """What one stored data set may ask of its reader, as the settings say."""
+    return StreamLimits(
+        elements=limits.data_set_elements,
+        depth=limits.data_set_depth,
+        inflated=limits.inflated_bytes,
+        inflation=limits.inflation_ratio,
+        tokenizer_seconds=limits.tokenizer_seconds,
+    )
 
 
 def _keeper(trail: AuditTrail, home: Home, settings: Settings, stamper: Stamper | None) -> CheckpointKeeper:

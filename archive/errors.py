@@ -78,10 +78,12 @@ class ProtocolViolation(ArchiveError):
 
     number = 401
 
-    def __init__(self, message: str, *, abort_source: int = 2, abort_reason: int = 0) -> None:
+    def __init__(self, message: str, *, abort_source: int = 2, abort_reason: int = 0, limit: str = "") -> None:
         super().__init__(message)
         self.abort_source = abort_source
         self.abort_reason = abort_reason
+        self.limit = limit
+        """The bound of `archive.upper_layer.limits` that was crossed; empty where none was."""
 
 
 class LimitExceeded(ProtocolViolation):

@@ -4,6 +4,7 @@
 listeners are put on top of it. The caller holds the home's lock.
 """
 
+import resource
 import sys
 from contextlib import ExitStack
 from types import TracebackType
@@ -40,6 +41,7 @@ from archive.services.query import QueryService
 from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE
+from archive.upper_layer.limits import Limits
 from archive.watching import vigil_over
 from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
@@ -53,6 +55,9 @@ _log = structlog.get_logger("strongroom.serve")
 _SWITCH_SECONDS = 0.0005
 """How long a thread keeps the interpreter from one that waits for it. The committer needs it after each sync, for a
 moment; at the interpreter's 5 ms every batch would wait behind somebody's parsing."""
+
+_OTHER_FILES = 256
+"""Descriptors for everything that is no connection."""
 
 
 class Serving:
@@ -94,6 +99,7 @@ class Serving:
             AuditUnavailable: nothing would be audited, so nothing is served.
         """
         archive = self.archive
+        _take_descriptors(archive.settings.limits)
         fingerprint = archive.policies.policies.fingerprint
         try:
             self._server.listen()
@@ -143,6 +149,18 @@ class Serving:
             _log.info("stopped")
 
 
+def _take_descriptors(limits: Limits) -> None:
+    """See that every connection that the limits allow can have its descriptors, as far as the system lets us."""
+    needed = limits.half_open_connections + limits.associating_connections + 3 * limits.associations + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        _log.warning("fewer descriptors than the limits of connections may need", allowed=soft, needed=needed)
+
+
 def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> DicomServer:
     settings, repository = archive.settings, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
@@ -164,7 +182,7 @@ def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> Dic
     endpoints = [Endpoint(listen.host, listen.port, tls.context)]
     if listen.plain == INSECURE:
         endpoints.append(Endpoint(listen.host, listen.plain_port, None))
-    return DicomServer(endpoints, limits, admission, dispatcher, audit)
+    return DicomServer(endpoints, limits, admission, dispatcher, audit, archive.metrics)
 
 
 def _people(archive: Archive) -> People:

@@ -146,6 +146,11 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.presentation_contexts": (1, 128),
     "limits.command_bytes": (256, 1_048_576),
     "limits.data_set_bytes": (1, 2**48),
+    "limits.data_set_depth": (1, 10_000),
+    "limits.inflated_bytes": (0, 2**40),
+    "limits.inflation_ratio": (0, 100_000),
+    "limits.least_bytes_per_second": (1, 1_048_576),
+    "limits.rate_seconds": (1, 3_600),
     "storage.reserve_bytes": (0, 2**50),
     "trail.timestamp_seconds": (0.1, 60),
 }

@@ -17,6 +17,7 @@ from storage.index import state
 from storage.index.engine import IndexEngine
 from storage.index.reader import IndexReader
 from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StoredInstance, StoreReceipt
+from storage.integrity.element_events import StreamLimits
 from storage.integrity.ledger import Event, Ledger
 from storage.integrity.signature import Signer
 from storage.outgoing import OutgoingBytes
@@ -41,6 +42,8 @@ class Parts:
     signer: Signer
     engine: IndexEngine
     journal: CommitJournal
+    limits: StreamLimits | None = None
+    """What one data set may ask of its reader; None: the defaults."""
 
 
 class Repository:
@@ -98,7 +101,7 @@ class Repository:
             StoreReadOnly, OutOfSpace, StoreNotReady: nothing is stored at present.
         """
         self._check_writable()
-        return Intake(declared, self._parts.blobs, self._parts.keyring, self._health)
+        return Intake(declared, self._parts.blobs, self._parts.keyring, self._health, self._parts.limits)
 
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         """Sign, write the trailer with the provenance (JSON values), and sync the object.

@@ -18,6 +18,7 @@ from storage.health import Health
 from storage.identifiers import new_object_id
 from storage.index.columns import WANTED, key_of, rows_of
 from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StagedBytes, Trailer
+from storage.integrity.element_events import StreamLimits
 from storage.integrity.inspection import DataSetInspector
 from storage.integrity.signature import Signer
 from storage.ports import BlobStore
@@ -31,11 +32,18 @@ class Intake(StagedBytes):
 
     __slots__ = ("_address", "_blob", "_declared", "_health", "_inspector", "_left", "_object_id", "_size", "_writer")
 
-    def __init__(self, declared: DeclaredInstance, blobs: BlobStore, keyring: Keyring, health: Health) -> None:
+    def __init__(
+        self,
+        declared: DeclaredInstance,
+        blobs: BlobStore,
+        keyring: Keyring,
+        health: Health,
+        limits: StreamLimits | None = None,
+    ) -> None:
         """Raises `UnsupportedTransferSyntax`, `OutOfSpace`, `StoreReadOnly`."""
         self._declared = declared
         self._health = health
-        self._inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED)
+        self._inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED, limits)
         self._address = hmac.new(keyring.address_key, digestmod=hashlib.sha256)
         self._size = 0
         self._left = False

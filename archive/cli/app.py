@@ -9,6 +9,7 @@ from archive.cli import (
     identity,
     init,
     lab,
+    metrics,
     node,
     policy,
     rebuild,
@@ -39,5 +40,6 @@ def build() -> typer.Typer:
     app.add_typer(repository.app, name="repository")
     app.add_typer(signature.app, name="signature")
     app.command("doctor")(doctor.doctor)
+    app.command("metrics")(metrics.metrics)
     app.add_typer(lab.app, name="lab")
     return app

@@ -4,13 +4,15 @@ Runs in one thread on one blocking socket. Whatever the peer sends, the answer i
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import structlog
 
-from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Peer, Rejected
+from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Ending, Peer, Rejected
+from archive.dimse.incoming import IncomingMessageData
 from archive.dimse.outgoing import messages_to_pdus
 from archive.dimse.transport import Transport
 from archive.errors import LimitExceeded, PeerGone, PeerTooSlow, ProtocolViolation
@@ -71,7 +73,7 @@ class Association:
         *,
         established: Callable[[], bool],
         draining: Callable[[], bool],
-        violated: Callable[[Peer, str], None],
+        violated: Callable[[AssociationSession | None, ProtocolViolation], None],
     ) -> None:
         """Prepare.
 
@@ -83,7 +85,7 @@ class Association:
             dispatcher: serves requests.
             established: claims a place among the established associations; False if there is none.
             draining: whether the server is about to stop.
-            violated: told once when a peer that was not admitted breaks the protocol or crosses a limit.
+            violated: told once when the peer breaks the protocol or crosses a limit; with the session if there is one.
         """
         self._transport = transport
         self._peer = peer
@@ -103,6 +105,17 @@ class Association:
         self._abort_action: Action | None = None
         self._cancelled: set[int] = set()
         self._data: IncomingMessageData | None = None
+        self._ending = Ending.NOTHING
+        self._withdrawn = False
+
+    @property
+    def admitted(self) -> AssociationSession | None:
+        """The session; None before there is one. Safe to ask from any thread."""
+        return self._session
+
+    def withdraw(self) -> None:
+        """End the association at the next message; from any thread."""
+        self._withdrawn = True
 
     @property
     def session(self) -> AssociationSession:
@@ -112,25 +125,23 @@ class Association:
         return self._session
 
     @property
-    def limits(self) -> Limits:
-        """Every bound."""
-        return self._limits
-
-    @property
     def contexts(self) -> Mapping[int, AcceptedContext]:
         """Accepted presentation contexts by id."""
         return self._contexts
 
-    def run(self) -> None:
-        """Serve the association to its end."""
+    def run(self) -> Ending:
+        """Serve the association to its end, and say which that was."""
         self._protocol.step(Event.TRANSPORT_OPEN)
         try:
             if self._negotiate():
                 self._serve()
         except Released:
+            self._ending = Ending.RELEASED
             self._protocol.step(Event.RELEASE_REPLY)
             self._last_word(encode_release_reply())
         except PeerGone:
+            # By an abort, where the state table has taken its step already.
+            self._ended(Ending.ABORTED if self._protocol.state is State.IDLE else Ending.LOST)
             if self._protocol.state is not State.IDLE:
                 self._protocol.step(Event.TRANSPORT_CLOSED)
         except PeerTooSlow as error:
@@ -140,7 +151,14 @@ class Association:
         except Exception:  # noqa: BLE001 -- the thread ends here either way
             # A fault of ours: the peer learns nothing of it but that the association is over.
             _log.exception("association failed", association=self._session and self._session.correlation_id)
+            self._ending = Ending.FAULT
             self._abort(Event.ABORT, _BY_USER, 0)
+        return self._ending
+
+    def _ended(self, ending: Ending) -> None:
+        """Note how an association ended; without one, there was nothing."""
+        if self._session is not None:
+            self._ending = ending
 
     # -- negotiation ------------------------------------------------------------------------------------------------
 
@@ -151,7 +169,12 @@ class Association:
             raise ProtocolViolation("the first PDU is not an A-ASSOCIATE-RQ", abort_reason=UNEXPECTED_PDU)
         request = parse_associate_request(unit.body, self._limits)
         if 0 < request.max_pdu < self._limits.smallest_peer_pdu_bytes:
-            raise LimitExceeded("the requestor takes no PDU of a useful length", abort_reason=6)
+            least = self._limits.smallest_peer_pdu_bytes
+            raise LimitExceeded(
+                f"the requestor takes less than smallest_peer_pdu_bytes ({least})",
+                abort_reason=6,
+                limit="smallest_peer_pdu_bytes",
+            )
         try:
             admitted = self._admission.admit(self._peer, request) if self._established() else None
         except Rejected as rejected:
@@ -167,6 +190,7 @@ class Association:
         return True
 
     def _reject(self, result: int, source: int, reason: int) -> bool:
+        self._ending = Ending.REJECTED
         self._protocol.step(Event.REJECT)
         self._last_word(encode_reject(result, source, reason))
         return False
@@ -175,8 +199,9 @@ class Association:
 
     def _serve(self) -> None:
         while True:
-            received = None if self._draining() else self._next_command(self._draining)
+            received = None if self._over() else self._next_command(self._over)
             if received is None:
+                self._ending = Ending.WITHDRAWN if self._withdrawn else Ending.DRAINED
                 self._abort(Event.ABORT, _BY_USER, 0)
                 return
             context, command = received
@@ -186,16 +211,28 @@ class Association:
             if not command.is_request:
                 raise ProtocolViolation("a response to nothing", abort_reason=UNEXPECTED_PDU)
             self._cancelled.clear()
-            self._data = IncomingMessageData(self, context.context_id) if command.has_data_set else None
+            self._data = self._announced(context.context_id) if command.has_data_set else None
             self._dispatcher.handle(self, context, command, self._data)
             if self._data is not None:
                 self._data.drain()
                 self._data = None
 
+    def _over(self) -> bool:
+        """Whether no further request is taken."""
+        return self._withdrawn or self._draining()
+
+    def _announced(self, context_id: int) -> IncomingMessageData:
+        """The data set that a command announced."""
+        return IncomingMessageData(partial(self._next_data_fragment, context_id), self._limits.data_set_bytes)
+
     def _next_command(self, interrupted: Callable[[], bool] | None = None) -> tuple[AcceptedContext, CommandSet] | None:
+        self._transport.new_message()
         deadline = time.monotonic() + self._limits.idle_seconds
         while True:
-            unit = self._unit(deadline, interrupted if self._command_context is None else None)
+            if self._command_context is None:
+                unit = self._unit(deadline, interrupted)
+            else:
+                unit = self._unit(time.monotonic() + self._limits.pdu_seconds, within_message=True)
             if unit is None:
                 return None
             received = self._gather(unit)
@@ -221,9 +258,9 @@ class Association:
         self._command_context = None
         return context, self._commands.take()
 
-    def next_data_fragment(self, context_id: int) -> DataFragment:
+    def _next_data_fragment(self, context_id: int) -> DataFragment:
         """The next fragment of the data set that the present command announced."""
-        unit = self._unit(time.monotonic() + self._limits.idle_seconds)
+        unit = self._unit(time.monotonic() + self._limits.pdu_seconds, within_message=True)
         self._expect(unit)
         if not isinstance(unit, DataFragment) or unit.is_command or unit.context_id != context_id:
             raise ProtocolViolation("something else in place of a data set fragment", abort_reason=UNEXPECTED_PDU)
@@ -274,9 +311,11 @@ class Association:
 
     # -- units ------------------------------------------------------------------------------------------------------
 
-    def _unit(self, deadline: float, interrupted: Callable[[], bool] | None = None) -> Unit | None:
+    def _unit(
+        self, deadline: float, interrupted: Callable[[], bool] | None = None, *, within_message: bool = False
+    ) -> Unit | None:
         while (unit := self._taken(self._framer.next())) is None:
-            if not self._transport.fill(self._framer, deadline, interrupted):
+            if not self._transport.fill(self._framer, deadline, interrupted, within_message=within_message):
                 return None
         return unit
 
@@ -299,8 +338,8 @@ class Association:
     # -- endings ----------------------------------------------------------------------------------------------------
 
     def _violation(self, error: ProtocolViolation) -> None:
-        if self._session is None:
-            self._violated(self._peer, str(error))
+        self._ended(Ending.VIOLATION)
+        self._violated(self._session, error)
         _log.warning("protocol violation", peer=self._peer.address, reason=str(error))
         if self._protocol.state is State.IDLE:
             return
@@ -312,13 +351,24 @@ class Association:
             self._last_word(encode_abort(_BY_PROVIDER, error.abort_reason))
 
     def _too_slow(self, error: PeerTooSlow) -> None:
-        if self._session is None:
-            self._violated(self._peer, str(error))
-        _log.warning("peer too slow", peer=self._peer.address, reason=str(error))
+        self._ended(Ending.VIOLATION)
+        named = error if error.limit else self._named(error)
+        self._violated(self._session, named)
+        _log.warning("peer too slow", peer=self._peer.address, reason=str(named))
         if self._protocol.state is State.AWAITING_REQUEST:
             self._protocol.step(Event.TIMER_EXPIRED)
         elif self._protocol.state is not State.AWAITING_CLOSE:
             self._abort(Event.ABORT, _BY_PROVIDER, 0)
+
+    def _named(self, error: PeerTooSlow) -> PeerTooSlow:
+        """A deadline that the transport was given, by the name that it has here."""
+        if self._session is None:
+            name = "associate_seconds"
+        elif self._data is not None or self._command_context is not None:
+            name = "pdu_seconds"
+        else:
+            name = "idle_seconds"
+        return PeerTooSlow(f"{error}: {name} ({getattr(self._limits, name)})", limit=name)
 
     def _abort(self, event: Event, source: int, reason: int) -> None:
         if self._protocol.state in (State.IDLE, State.AWAITING_CLOSE):
@@ -333,35 +383,6 @@ class Association:
             self._transport.wait_for_close(self._framer.discard())
         except (PeerGone, PeerTooSlow):
             return
-
-
-class IncomingMessageData:
-    """The data set that follows a command, as an iterator of views into the receive buffer."""
-
-    def __init__(self, association: Association, context_id: int) -> None:
-        self._association = association
-        self._context_id = context_id
-        self._left = association.limits.data_set_bytes
-        self._ended = False
-
-    def limit(self, data_set_bytes: int) -> None:
-        """Bound what may still come."""
-        self._left = data_set_bytes
-
-    def __iter__(self) -> Iterator[memoryview]:
-        """Each fragment, valid until the next is asked for."""
-        while not self._ended:
-            fragment = self._association.next_data_fragment(self._context_id)
-            self._ended = fragment.ends_message_part
-            self._left -= len(fragment.data)
-            if self._left < 0:
-                raise LimitExceeded("a data set exceeds its bound", abort_reason=6)
-            yield fragment.data
-
-    def drain(self) -> None:
-        """Read and forget whatever is left."""
-        for _ in self:
-            pass
 
 
 def _accepted(proposed: Sequence[ProposedContext], admitted: Admitted) -> Mapping[int, AcceptedContext]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from archive.session import AssociationSession
@@ -37,8 +38,8 @@ class IncomingData(Protocol):
     def __iter__(self) -> Iterator[memoryview]:
         """Each fragment, valid until the next is asked for. Raises whatever ends the association."""
 
-    def limit(self, data_set_bytes: int) -> None:
-        """Bound what may still come; one byte more aborts the association (`LimitExceeded`)."""
+    def limit(self, data_set_bytes: int, name: str = "data_set_bytes") -> None:
+        """Bound what may still come; one byte more aborts the association (`LimitExceeded` of the limit ``name``)."""
 
     def drain(self) -> None:
         """Read and forget whatever is left of the data set."""
@@ -82,6 +83,26 @@ class Rejected(Exception):
     def __init__(self, result: int, source: int, reason: int) -> None:
         super().__init__(f"A-ASSOCIATE-RJ ({result}, {source}, {reason})")
         self.result, self.source, self.reason = result, source, reason
+
+
+class Ending(Enum):
+    """How an association ended, or why there was none."""
+
+    NOTHING = "nothing"
+    """The peer left, or broke the protocol, before anybody decided on it."""
+    REJECTED = "rejected"
+    RELEASED = "released"
+    ABORTED = "aborted"
+    """By the peer."""
+    LOST = "lost"
+    """The connection ended without a word."""
+    VIOLATION = "violation"
+    """The peer broke the protocol or crossed a limit."""
+    WITHDRAWN = "withdrawn"
+    """The node may not be connected any more."""
+    DRAINED = "drained"
+    FAULT = "fault"
+    """Ours."""
 
 
 class Admission(Protocol):

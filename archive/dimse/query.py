@@ -83,7 +83,7 @@ def read_identifier(data: IncomingData | None, limits: Limits) -> bytes:
     """
     if data is None:
         return b""
-    data.limit(limits.identifier_bytes)
+    data.limit(limits.identifier_bytes, "identifier_bytes")
     gathered = bytearray()
     for fragment in data:
         gathered += fragment

@@ -1,6 +1,7 @@
-"""Listening, and one thread for each connection: TLS handshake under a deadline, then one association.
+"""Listening: connections are accepted, counted and given a thread each; and the end of all of them.
 
-The accepting thread only accepts. A peer that is silent, slow or makes no sense costs its own thread until a deadline.
+The accepting thread only accepts. A peer that is silent, slow or makes no sense costs its own thread until a deadline
+(`archive.dimse.connection`).
 """
 
 import contextlib
@@ -9,27 +10,23 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
-from archive.audit.events import Actor, AuditEvent, NodeRefused, Outcome
-from archive.budget import Budget, Place
-from archive.dimse.association import Association
-from archive.dimse.channel import Admission, Dispatcher, Peer
-from archive.dimse.transport import Transport
-from archive.errors import AuditUnavailable, ListenFailed
+from archive.audit.sources import source_of
+from archive.budget import Budget, Place, Room, Stage
+from archive.dimse.channel import Admission, Dispatcher
+from archive.dimse.connection import Connections
+from archive.dimse.reporting import AuditRecorder, Reporter
+from archive.errors import ListenFailed
+from archive.metrics import Metrics
+from archive.penalties import Penalties
+from archive.session import AssociationSession
 from archive.upper_layer.limits import Limits
 
 _log = structlog.get_logger("strongroom.server")
-_BACKLOG = 256
-
-
-class AuditRecorder(Protocol):
-    """Where refusals are told (`archive.audit.log.AuditLog`)."""
-
-    def record(self, *events: AuditEvent) -> None:
-        """Raises `AuditUnavailable`."""
+_BACKLOG = 1024
+"""Connections that the kernel keeps until we accept them; it allows no more than net.core.somaxconn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,21 @@ class DicomServer:
         admission: Admission,
         dispatcher: Dispatcher,
         audit: AuditRecorder,
+        metrics: Metrics | None = None,
     ) -> None:
         self._endpoints = tuple(endpoints)
         self._limits = limits
-        self._admission = admission
-        self._dispatcher = dispatcher
-        self._audit = audit
-        self._budget = Budget(limits.half_open_connections, limits.associations)
         self._listeners: list[socket.socket] = []
         self._stopping = threading.Event()
+        metrics = metrics or Metrics()
+        penalties = Penalties(limits.penalty_failures, limits.penalty_seconds)
+        self._budget = Budget(_rooms(limits), penalties.penalised)
+        self._reporter = Reporter(audit, metrics, penalties)
+        self._connections = Connections(
+            limits, self._budget, penalties, admission, dispatcher, self._reporter, self._stopping.is_set
+        )
+        for number, stage in enumerate(Stage):
+            metrics.connections(stage.value, lambda number=number: self._budget.counts[number])  # type: ignore[misc]
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
@@ -67,8 +70,8 @@ class DicomServer:
         return tuple(listener.getsockname()[:2] for listener in self._listeners)
 
     @property
-    def connections(self) -> tuple[int, int]:
-        """Half-open and established connections."""
+    def connections(self) -> tuple[int, int, int]:
+        """Half-open, associating and established connections."""
         return self._budget.counts
 
     def listen(self) -> None:
@@ -87,6 +90,25 @@ class DicomServer:
             threading.Thread(
                 target=self._accept, args=(endpoint, listener), name=f"accept-{endpoint.port}", daemon=True
             ).start()
+
+    def withdraw(self, reason_for: Callable[[AssociationSession], str | None]) -> None:
+        """End every association for which there is a reason, audited: at its next message, or soon after all the same.
+
+        Args:
+            reason_for: why the node of a session may not be connected any more; None where it may.
+        """
+        cutting: list[Callable[[], None]] = []
+        for session, withdraw, cut in self._connections.live():
+            reason = reason_for(session)
+            if reason is not None:
+                self._reporter.withdrawn(session, reason)
+                withdraw()
+                cutting.append(cut)
+        if cutting:
+            # In the middle of a message nobody looks whether the association is withdrawn.
+            timer = threading.Timer(self._limits.close_seconds, lambda: [cut() for cut in cutting])
+            timer.daemon = True
+            timer.start()
 
     def drain(self, seconds: float) -> bool:
         """Accept nothing more, let requests finish, end associations between two requests.
@@ -119,7 +141,7 @@ class DicomServer:
     def _accept(self, endpoint: Endpoint, listener: socket.socket) -> None:
         while not self._stopping.is_set():
             try:
-                connection, address = listener.accept()
+                connection, (address, port, *_) = listener.accept()
             except OSError as error:
                 if self._stopping.is_set():
                     return
@@ -127,75 +149,39 @@ class DicomServer:
                 # Out of descriptors, most likely: waiting lets connections end, spinning would not.
                 self._stopping.wait(0.1)
                 continue
-            place = self._budget.enter(connection, address[0])
+            self._reporter.accepted()
+            place = self._budget.enter(connection, source_of(address))
             if self._stopping.is_set():
                 # Accepted after everybody was hung up on.
-                self._budget.leave(place)
-                connection.close()
+                self._give_up(connection, place)
                 return
             thread = threading.Thread(
-                target=self._serve, args=(endpoint, connection, address, place), name=f"peer-{address[0]}", daemon=True
+                target=self._connections.serve,
+                args=(endpoint.tls, connection, address, port, place),
+                name=f"peer-{address}",
+                daemon=True,
             )
             try:
                 thread.start()
             except RuntimeError:
-                self._budget.leave(place)
-                connection.close()
+                self._give_up(connection, place)
 
-    def _serve(self, endpoint: Endpoint, connection: socket.socket, address: tuple[str, int], place: Place) -> None:
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if endpoint.tls is not None:
-                # One deadline for the whole of do_handshake, however slowly its bytes drip.
-                connection.settimeout(self._limits.handshake_seconds)
-                connection = endpoint.tls().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-                self._budget.replace(place, connection)
-            if not isinstance(connection, ssl.SSLSocket) or self._handshake(connection, address, place):
-                self._associate(endpoint, connection, address, place)
-        except OSError as error:
-            _log.debug("connection failed", peer=address[0], error=str(error))
-        except Exception:  # noqa: BLE001 -- ours, a TLS context that cannot be made; the thread ends here either way
-            _log.exception("connection failed", peer=address[0])
-        finally:
-            self._budget.leave(place)
-            connection.close()
-        if place.evicted:
-            self._refused(address[0], f"evicted: half_open_connections ({self._limits.half_open_connections}) reached")
+    def _give_up(self, connection: socket.socket, place: Place) -> None:
+        self._budget.leave(place)
+        connection.close()
 
-    def _handshake(self, connection: ssl.SSLSocket, address: tuple[str, int], place: Place) -> bool:
-        reason = ""
-        try:
-            connection.do_handshake()
-        except (ssl.SSLEOFError, ConnectionError):
-            # Gone before it showed anything: a port probe, not an attempt.
-            return False
-        except ssl.SSLError as error:
-            reason = f"TLS: {getattr(error, 'verify_message', '') or error.reason or 'failed'}"
-        except TimeoutError:
-            reason = f"TLS: no handshake within handshake_seconds ({self._limits.handshake_seconds})"
-        if reason and not place.evicted:
-            self._refused(address[0], reason)
-        return not reason
 
-    def _associate(self, endpoint: Endpoint, connection: socket.socket, address: tuple[str, int], place: Place) -> None:
-        certificate = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
-        peer = Peer(address[0], address[1], endpoint.tls is not None, certificate)
-        Association(
-            Transport(connection, self._limits),
-            peer,
-            self._limits,
-            self._admission,
-            self._dispatcher,
-            established=lambda: self._budget.establish(place),
-            draining=self._stopping.is_set,
-            violated=lambda who, reason: None if place.evicted else self._refused(who.address, reason),
-        ).run()
-
-    def _refused(self, address: str, reason: str) -> None:
-        try:
-            self._audit.record(NodeRefused(Actor(address=address), Outcome.SERIOUS_FAILURE, reason))
-        except AuditUnavailable:
-            _log.exception("a refusal could not be audited", peer=address, reason=reason)
+def _rooms(limits: Limits) -> dict[Stage, Room]:
+    """The budget of each stage, under the names of the settings."""
+    names = {
+        Stage.HALF_OPEN: ("half_open_connections", "half_open_per_source"),
+        Stage.ASSOCIATING: ("associating_connections", "associating_per_source"),
+        Stage.ESTABLISHED: ("associations", "associations_per_source"),
+    }
+    return {
+        stage: Room(getattr(limits, in_all), getattr(limits, per_source), in_all, per_source)
+        for stage, (in_all, per_source) in names.items()
+    }
 
 
 def _listener(endpoint: Endpoint) -> socket.socket:

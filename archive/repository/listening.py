@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from archive.budget import Budget, Place
+from archive.budget import Budget, Place, Room, Stage
 from archive.errors import ArchiveError, AuditUnavailable, ListenFailed
 from archive.repository.connection import receive
 from archive.repository.limits import Limits
@@ -75,9 +75,10 @@ class TlsDoor(_Door):
         self._receiver = receiver
         self._limits = limits
         self._budget = Budget(
-            limits.half_open_connections,
-            limits.connections,
-            established_per_source=limits.connections_per_source,
+            {
+                Stage.HALF_OPEN: Room(limits.half_open_connections, limits.half_open_connections),
+                Stage.ESTABLISHED: Room(limits.connections, limits.connections_per_source),
+            }
         )
 
     def start(self) -> None:
@@ -120,7 +121,7 @@ class TlsDoor(_Door):
                 sender = Sender(place.source, "tls", certificate)
                 receive(connection, sender, self._receiver, self._limits, self.stopping)
             else:
-                _log.warning("refused: connections or connections_per_source reached", peer=place.source)
+                _log.warning("refused", peer=place.source, reason=f"{place.refused} reached")
         except (ArchiveError, OSError) as error:
             if not self.stopping():
                 _log.warning("connection ended", peer=place.source, error=str(error) or type(error).__name__)

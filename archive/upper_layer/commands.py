@@ -211,7 +211,9 @@ class CommandBuffer:
     def add(self, fragment: memoryview) -> None:
         """One more fragment. Raises `LimitExceeded` past ``command_bytes``."""
         if len(self._data) + len(fragment) > self._limit:
-            raise LimitExceeded(f"a command set exceeds command_bytes ({self._limit})", abort_reason=6)
+            raise LimitExceeded(
+                f"a command set exceeds command_bytes ({self._limit})", abort_reason=6, limit="command_bytes"
+            )
         self._data += fragment
 
     def take(self) -> CommandSet:

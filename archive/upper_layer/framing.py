@@ -158,7 +158,11 @@ class Framer:
         kind, length = _PDU.unpack_from(self._view, self._start)
         if kind == _P_DATA:
             if length > self._limits.pdu_bytes:
-                raise LimitExceeded(f"a P-DATA-TF exceeds pdu_bytes ({self._limits.pdu_bytes})", abort_reason=6)
+                raise LimitExceeded(
+                    f"a P-DATA-TF exceeds pdu_bytes ({self._limits.pdu_bytes})",
+                    abort_reason=INVALID_PARAMETER,
+                    limit="pdu_bytes",
+                )
             if length < _PDV.size:
                 raise ProtocolViolation("a P-DATA-TF holds no value", abort_reason=INVALID_PARAMETER)
         elif kind == _ASSOCIATE_RQ:
@@ -166,6 +170,7 @@ class Framer:
                 raise LimitExceeded(
                     f"an A-ASSOCIATE-RQ exceeds associate_pdu_bytes ({self._limits.associate_pdu_bytes})",
                     abort_reason=INVALID_PARAMETER,
+                    limit="associate_pdu_bytes",
                 )
         elif kind in (_ASSOCIATE_RJ, _RELEASE_RQ, _RELEASE_RP, _ABORT):
             if length != _FIXED_LENGTH:

@@ -116,7 +116,11 @@ def parse_associate_request(body: bytes, limits: Limits) -> AssociationRequest:
             application.append(_uid(body[start:end]))
         elif kind == _PROPOSED_CONTEXT:
             if len(contexts) == limits.presentation_contexts:
-                raise LimitExceeded(f"more than presentation_contexts ({limits.presentation_contexts})", abort_reason=6)
+                raise LimitExceeded(
+                    f"more than presentation_contexts ({limits.presentation_contexts})",
+                    abort_reason=INVALID_PARAMETER,
+                    limit="presentation_contexts",
+                )
             context = _proposed(items, start, end)
             if context.context_id in contexts:
                 raise _wrong("a presentation context id is repeated")
@@ -204,7 +208,11 @@ class _Items:
             if length > end - start:
                 raise _wrong("an item is longer than what holds it")
             if not self._left:
-                raise LimitExceeded(f"an A-ASSOCIATE-RQ has more than items ({self._most})", abort_reason=6)
+                raise LimitExceeded(
+                    f"an A-ASSOCIATE-RQ has more than items ({self._most})",
+                    abort_reason=INVALID_PARAMETER,
+                    limit="items",
+                )
             self._left -= 1
             yield kind, start, start + length
             start += length

@@ -52,6 +52,8 @@ class StreamLimits:
     """Bytes that a deflated data set may grow to whatever its size."""
     inflation: int = 256
     """Bytes that it may grow to beyond that, per byte received."""
+    tokenizer_seconds: float = 30.0
+    """Processor time of the thread that tokenizes it and tells its consumers; pieces of large values do not count."""
 
 
 class Consumer(Protocol):

@@ -9,6 +9,7 @@ Nothing here knows what an element means, except where its encoding depends on i
 """
 
 from struct import Struct
+from time import thread_time
 from typing import Final
 
 from storage.errors import DataSetLimitExceeded, MalformedDataSet
@@ -99,6 +100,7 @@ class ElementStream:
         self._value_left = 0
         """Bytes of a large value that are to come."""
         self._seen = 0
+        self._spent = 0.0
         self.offset = 0
         """Bytes tokenized so far."""
 
@@ -148,6 +150,7 @@ class ElementStream:
 
     def _tokenize(self, window: bytes) -> int:
         """Tell what is in the window; returns how much of it was used up."""
+        begun = thread_time()
         events: list[Event] = []
         at = 0
         self._need = 0
@@ -165,6 +168,9 @@ class ElementStream:
         if events:
             self._consumer.events(window, self.offset, events)
         self.offset += at
+        self._spent += thread_time() - begun
+        if self._spent > self._limits.tokenizer_seconds:
+            raise DataSetLimitExceeded(f"more than {self._limits.tokenizer_seconds} s of processor time")
         return at
 
     def _explicit(self, frame: _Frame, window: bytes, at: int, events: list[Event]) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from archive.audit.events import AuditEvent
 from archive.dimse.channel import AcceptedContext, Admitted, Channel, IncomingData, Peer, Rejected
 from archive.dimse.server import DicomServer, Endpoint
+from archive.metrics import Metrics
 from archive.upper_layer.commands import CommandSet, Field, c_echo_rsp, c_store_rsp, failure_rsp
 from archive.upper_layer.limits import Limits
 from archive.upper_layer.negotiation import AssociationAnswer, AssociationRequest, ContextResult
@@ -115,7 +116,8 @@ class Acceptor:
         endpoints = [Endpoint("127.0.0.1", 0, None)]
         if tls is not None:
             endpoints.append(Endpoint("127.0.0.1", 0, lambda: tls))
-        self.server = DicomServer(endpoints, limits, self.admission, self.dispatcher, self.audit)
+        self.metrics = Metrics()
+        self.server = DicomServer(endpoints, limits, self.admission, self.dispatcher, self.audit, self.metrics)
 
     def __enter__(self) -> "Acceptor":
         self._before = descriptors(), len(peer_threads())
@@ -127,11 +129,15 @@ class Acceptor:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             # Whatever the peers did is over by its own deadlines, before anybody hangs up on them.
-            wait_until(lambda: self.server.connections == (0, 0), "connections end by themselves")
+            wait_until(lambda: self.server.connections == (0, 0, 0), "connections end by themselves")
         self.server.close()
         if kind is None:
             wait_until(lambda: not peer_threads(), "no thread is left")
             wait_until(lambda: descriptors() <= self._before[0], "no descriptor is left")
+
+    def counted(self, name: str, label: str = "") -> float:
+        """One of the server's metrics, by its name without the prefix; 0 where it was never counted."""
+        return self.metrics.samples().get(f"strongroom_{name}{label}", 0.0)
 
     def requestor(self, **options: object) -> Requestor:
         """A well-behaved requestor of verification and CT storage."""
@@ -141,6 +147,13 @@ class Acceptor:
     def connect(self, source: str = "127.0.0.1") -> "RawPeer":
         """A peer on the plain port that has sent nothing yet."""
         return RawPeer(self.port, source)
+
+    def connect_tls(self, source: str = "127.0.0.1") -> "RawPeer":
+        """A peer on the TLS port that has sent nothing yet, and is counted."""
+        before = self.counted("connections_accepted_total")
+        peer = RawPeer(self.tls_port, source)
+        wait_until(lambda: self.counted("connections_accepted_total") > before, "accepted")
+        return peer
 
     def associated(self) -> "RawPeer":
         """A peer with an established association: context 1 for verification, context 3 for CT storage."""

@@ -32,7 +32,7 @@ class MemoryData:
         self._allowed: int | None = None
         self.limits: list[int] = []
 
-    def limit(self, data_set_bytes: int) -> None:
+    def limit(self, data_set_bytes: int, name: str = "data_set_bytes") -> None:
         self.limits.append(data_set_bytes)
         self._allowed = data_set_bytes
 

@@ -19,6 +19,7 @@ from archive.control.table import perform
 from archive.enforcement.attributes import is_keyword
 from archive.errors import AuditUnavailable, UsageInvalid
 from archive.home import Home
+from archive.metrics import Metrics
 from archive.records.nodes import NodeRecords
 from archive.records.users import UserRecords
 from archive.settings import Settings
@@ -103,6 +104,7 @@ def archive(tmp_path, own_authority):
             users=UserRecords(database),
             presented=PresentedInMemory(),
             repository=Repository(),
+            metrics=Metrics(),
             _held=held.pop_all(),
         )
     database.close()

@@ -210,7 +210,7 @@ def test_an_association_that_is_idle_ends_when_the_server_drains():
             Sink(),
             established=lambda: True,
             draining=draining.is_set,
-            violated=lambda peer, reason: pytest.fail(reason),
+            violated=lambda session, error: pytest.fail(str(error)),
         )
         with pytest.raises(RuntimeError):
             _ = association.session

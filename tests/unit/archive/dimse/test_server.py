@@ -41,7 +41,7 @@ def test_a_drained_server_takes_nobody_and_lets_a_request_finish():
 
     with Acceptor(dispatcher=Sink(serve)) as acceptor, acceptor.associated() as peer:
         half_open = acceptor.connect()
-        wait_until(lambda: acceptor.server.connections == (1, 1), "accepted")
+        wait_until(lambda: acceptor.server.connections == (0, 1, 1), "accepted")
         peer.send(p_data((1, 3, request_command(0x21))))
         assert begun.wait(PATIENCE)
         drained: list[bool] = []
@@ -119,6 +119,6 @@ def test_a_tls_context_that_cannot_be_made_costs_one_connection():
     try:
         with socket.create_connection(server.addresses[0], PATIENCE) as peer:
             assert peer.recv(1) == b""
-        wait_until(lambda: server.connections == (0, 0), "left")
+        wait_until(lambda: server.connections == (0, 0, 0), "left")
     finally:
         server.close()
