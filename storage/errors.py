@@ -125,3 +125,9 @@ class LedgerDamaged(IntegrityFault):
     """The ledger is not what was written, or ends before the trail or the index say it does."""
 
     number = 225
+
+
+class SignatureNotPossible(StorageError):
+    """What was asked to be signed is not there, may not be signed, or is not what the profile has signed (PS3.15 C)."""
+
+    number = 230

@@ -11,8 +11,8 @@ from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, ask, home_of
 from archive.home import Home
 
 if TYPE_CHECKING:
-    from archive.audit.timestamp import StampVerifier
     from archive.audit.verify import TrailReport
+    from storage.integrity.timestamp import StampVerifier
 
 AgainstOption = Annotated[
     list[Path] | None,
@@ -131,8 +131,8 @@ def check(
 
 
 def _trusting(timestamp_ca: Path | None) -> "StampVerifier | None":
-    from archive.audit.timestamp import StampVerifier
     from archive.errors import SettingsInvalid
+    from storage.integrity.timestamp import StampVerifier
 
     if timestamp_ca is None:
         return None

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from storage.errors import UnsupportedTransferSyntax
 from storage.integrity.mac import signable
+from storage.integrity.profiles import PURPOSE_SCHEME, PURPOSES
+from storage.integrity.timestamp import Stamp, StampInvalid, StampVerifier
 from storage.transfer_syntax import transfer_syntax
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ SIGNATURE_TIME: Final = 0x04000105
 CERTIFICATE_TYPE: Final = 0x04000110
 CERTIFICATE: Final = 0x04000115
 SIGNATURE: Final = 0x04000120
+TIMESTAMP_TYPE: Final = 0x04000305
+TIMESTAMP: Final = 0x04000310
+PURPOSE: Final = 0x04000401
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm | None]] = {
     "RIPEMD160": None,  # known to hashlib only
@@ -40,53 +45,37 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm | None]] = {
 }
 WEAK: Final = frozenset({"RIPEMD160", "MD5", "SHA1"})
 """Algorithms that PS3.15 C.1 lists and no one should rely on."""
+WEAK_RSA_BITS: Final = 2048
+"""Shorter RSA keys are weak (NIST SP 800-131A)."""
+_OTHER_CONTENT: Final = "the signed elements are not what was signed: they were changed, or it is another object's"
+_OTHER_KEY: Final = "the signature value is not one that the certificate's key made over this"
 _RIPEMD160_INFO: Final = bytes.fromhex("3021300906052b2403020105000414")
 """DigestInfo of RIPEMD-160 (RFC 8017 9.2), up to the digest."""
+
+
+class Verdict(Enum):
+    """What came of checking one signature."""
+
+    VALID = "valid"
+    WEAK = "valid but weak"
+    """Right, with a digest or key that no longer resists forgery."""
+    UNKNOWN_SIGNER = "unknown signer"
+    """Right, by a key that nobody vouches for."""
+    REVOKED = "signer revoked"
+    """Right, by a key that its authority has withdrawn."""
+    OUTSIDE_VALIDITY = "outside validity"
+    """Right, but its certificate was not valid at the time it gives."""
+    INVALID = "invalid"
+    INDETERMINATE = "indeterminate"
+    """Neither right nor wrong: it covers an element whose VR is not known for certain, or an algorithm is not here."""
 
 
 class SignatureFault(Exception):
     """This signature is not valid; the text says why."""
 
-
-class SignerTrust(Enum):
-    """What is known of the key that signed."""
-
-    ARCHIVE = "archive"
-    TRUSTED = "trusted"
-    UNKNOWN = "unknown signer"
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whose signatures count."""
-
-    archive: frozenset[bytes] = frozenset()
-    """SHA-256 fingerprints of our own signers' certificates."""
-    authorities: tuple[x509.Certificate, ...] = ()
-    """Certificates that are trusted themselves and, if they are CA certificates, as direct issuers of a signer's."""
-
-    def of(self, certificate: x509.Certificate, moment: datetime) -> SignerTrust:
-        """What is known of a signer who signed at ``moment``."""
-        if certificate.fingerprint(hashes.SHA256()) in self.archive:
-            return SignerTrust.ARCHIVE
-        if any(certificate == known or _issued(certificate, known, moment) for known in self.authorities):
-            return SignerTrust.TRUSTED
-        return SignerTrust.UNKNOWN
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate, moment: datetime) -> bool:
-    """Whether a CA issued the certificate (RFC 5280 6.1.3, 6.1.4)."""
-    try:
-        if not issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            return False
-        certificate.verify_directly_issued_by(issuer)
-    except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    try:
-        may_sign = issuer.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    except x509.ExtensionNotFound:
-        may_sign = True
-    return may_sign and issuer.not_valid_before_utc <= moment <= issuer.not_valid_after_utc
+    def __init__(self, reason: str, verdict: Verdict = Verdict.INVALID) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
 
 
 @dataclass(slots=True)
@@ -98,6 +87,8 @@ class SignedItem:
     tail: bytearray = field(default_factory=bytearray)
     """The item's own elements as they go into the MAC (PS3.3 C.12.1.1.3.1.2)."""
     parameters: dict[int, bytes] = field(default_factory=dict)
+    purpose_code: str = ""
+    purpose_scheme: str = ""
 
     def text(self, tag: int) -> str:
         """A text value without its padding; empty if absent."""
@@ -135,7 +126,7 @@ class SignedItem:
         try:
             return hashlib.new(algorithm.lower())
         except ValueError:
-            raise SignatureFault(f"{algorithm} is not available here") from None
+            raise SignatureFault(f"{algorithm} is not available here", Verdict.INDETERMINATE) from None
 
     def certificate(self) -> x509.Certificate:
         """The signer's certificate.
@@ -170,36 +161,74 @@ class SignedItem:
         except (ValueError, OverflowError):
             raise SignatureFault("its time cannot be read") from None
 
+    @property
+    def purpose(self) -> str:
+        """Code of Digital Signature Purpose Code Sequence, if it is one of CID 7007; empty else."""
+        return self.purpose_code if self.purpose_scheme == PURPOSE_SCHEME and self.purpose_code in PURPOSES else ""
+
     def check(self, macs: list[bytes], certificate: x509.Certificate, moment: datetime) -> None:
         """Check the signature value over a finished MAC, any of ``macs``, and that the certificate was valid then.
 
         Raises:
             SignatureFault: it is not valid.
         """
-        if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
-            raise SignatureFault("its certificate was not valid when it was made")
         if not any(self._signs(mac, certificate) for mac in macs):
-            raise SignatureFault("the signed elements are not what was signed")
+            raise SignatureFault(_OTHER_CONTENT if self._made_by(certificate) else _OTHER_KEY)
+        if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
+            raise SignatureFault("its certificate was not valid when it was made", Verdict.OUTSIDE_VALIDITY)
+
+    @property
+    def value(self) -> bytes:
+        """The signature value without the byte that pads it (PS3.5 6.2)."""
+        value = self.fields.get(SIGNATURE, b"")
+        try:
+            key = self.certificate().public_key()
+        except (SignatureFault, UnsupportedAlgorithm, ValueError):
+            return value
+        return value[: (key.key_size + 7) // 8] if isinstance(key, rsa.RSAPublicKey) else _der(value)
+
+    def stamp(self, verifier: StampVerifier | None) -> tuple[Stamp | None, str]:
+        """Its certified timestamp if that holds, else why not; neither if there is none."""
+        token = self.fields.get(TIMESTAMP)
+        if token is None:
+            return None, ""
+        if self.text(TIMESTAMP_TYPE) != "CMS_TSP":
+            return None, "its timestamp is not CMS_TSP (PS3.15 C.1)"
+        if verifier is None:
+            return None, "no time stamping authority is trusted"
+        try:
+            return verifier.kept(_der(token), self.value), ""
+        except StampInvalid as error:
+            return None, f"its timestamp does not hold: {error}"
+
+    def _made_by(self, certificate: x509.Certificate) -> bool:
+        """Whether the value was made with the certificate's key over something (RFC 8017 9.2); only RSA tells."""
+        key = certificate.public_key()
+        if not isinstance(key, rsa.RSAPublicKey):
+            return False
+        try:
+            return bool(key.recover_data_from_signature(self.value, PKCS1v15(), None))
+        except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+            return False
 
     def _signs(self, mac: bytes, certificate: x509.Certificate) -> bool:
         algorithm = _HASHES[self.text(MAC_ALGORITHM)]
-        value = self.fields.get(SIGNATURE, b"")
+        value = self.value
         try:
             key = certificate.public_key()
             if isinstance(key, rsa.RSAPublicKey):
-                value = value[: (key.key_size + 7) // 8]
                 if algorithm is not None:
                     key.verify(value, mac, PKCS1v15(), Prehashed(algorithm))
                 else:
                     return key.recover_data_from_signature(value, PKCS1v15(), None) == _RIPEMD160_INFO + mac
             elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
-                key.verify(_der(value), mac, ec.ECDSA(Prehashed(algorithm)))
+                key.verify(value, mac, ec.ECDSA(Prehashed(algorithm)))
             else:
                 raise SignatureFault("neither RSA nor ECDSA")
         except InvalidSignature:
             return False
         except (UnsupportedAlgorithm, ValueError):
-            raise SignatureFault("its key or algorithm cannot be used") from None
+            raise SignatureFault("its key or algorithm cannot be used", Verdict.INDETERMINATE) from None
         return True
 
 

@@ -2,80 +2,63 @@
 
 1. Read once and find the signatures with the MAC parameters that they name (same MAC ID, same level).
 2. Check the parameters: syntax, algorithm, an ascending list of elements that may be signed.
-3. Read again and calculate each MAC over the listed elements, then the item's own.
+3. Read again and calculate each MAC over the listed elements, then the item's own. Elements that came without a VR
+   get the one that a dictionary knows (`private_dictionary`); a check that then fails proves nothing.
 4. Check the signature value with the key of the certificate, and that the certificate was valid at the time given.
-5. Say what is known of the signer, and which elements beside the listed ones the signature says nothing about.
+5. Check the certified timestamp (CMS_TSP), which bounds that time from above.
+6. Say what is known of the signer at that time (`trust`), which profiles the signature keeps to (`profiles`), and which
+   elements beside the listed ones it says nothing about.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
+
 from storage.errors import DataSetLimitExceeded
-from storage.instance import Uncovered
-from storage.integrity.element_events import Consumer, StreamLimits
-from storage.integrity.element_stream import ElementStream
+from storage.integrity.element_events import StreamLimits
 from storage.integrity.explicit_little import ExplicitLittle
-from storage.integrity.inflate import Inflater
 from storage.integrity.mac import DIGITAL_SIGNATURES, MAC_PARAMETERS, signable
 from storage.integrity.mac_walk import MacWalk, Path, Target
+from storage.integrity.private_dictionary import KnownRepresentations
+from storage.integrity.profiles import VERIFICATION_FLAG, Claim, kept
+from storage.integrity.reading import Chunks, read
+from storage.integrity.signature_report import SignatureReport, is_weak, kind_of_key, verdict_of
 from storage.integrity.signed_item import (
     CERTIFICATE,
     MAC_ALGORITHM,
     MAC_ID,
+    PURPOSE,
     SIGNATURE,
     SIGNATURE_UID,
+    TIMESTAMP,
+    TIMESTAMP_TYPE,
     WEAK,
     SignatureFault,
     SignedItem,
-    SignerTrust,
-    Trust,
+    Verdict,
 )
+from storage.integrity.timestamp import Stamp
+from storage.integrity.trust import SignerTrust, Standing, Trust
 from storage.transfer_syntax import TransferSyntax
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["SignatureReport", "SignerTrust", "Trust", "verify_signatures"]
+__all__ = ["SignatureReport", "SignerTrust", "Trust", "Verdict", "verify_signatures"]
 
-Chunks = Callable[[], Iterable[bytes | memoryview]]
-"""Begins to read the data set anew each time it is called."""
-
-_NOT_IN_THE_MAC: Final = frozenset({CERTIFICATE, SIGNATURE, 0x04000305, 0x04000310})
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""So much later than its stamp may a signature say it was made."""
+_NOT_IN_THE_MAC: Final = frozenset({CERTIFICATE, SIGNATURE, TIMESTAMP_TYPE, TIMESTAMP})
 """PS3.3 C.12.1.1.3.1.2: certificate, signature and certified timestamp."""
 
+_GUESSED: Final = "it covers an element whose VR was lost, and does not fit with the one that the dictionary has"
+_CODE_VALUE: Final = 0x00080100
+_CODE_SCHEME: Final = 0x00080102
 _SEQUENCES: Final = (MAC_PARAMETERS, DIGITAL_SIGNATURES)
 _KEPT: Final = 8 * 1024 * 1024
 """Bytes of all signatures that are held at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureReport:
-    """One signature and what came of checking it."""
-
-    path: Path
-    """Which item it signs: (sequence tag, item number from 0), outermost first; empty for the data set itself."""
-    uid: str
-    mac_algorithm: str
-    weak: bool
-    """The algorithm is one that no longer resists forgery."""
-    signer: str
-    """Subject of the certificate (RFC 4514), empty if it cannot be read."""
-    certificate: bytes
-    """As it stands, DER."""
-    moment: datetime | None
-    trust: SignerTrust
-    valid: bool
-    """The signature is right, whoever signed; read it together with ``trust``."""
-    reason: str
-    """Why it is not valid; empty if it is."""
-    signed_tags: tuple[int, ...]
-    uncovered: tuple[Uncovered, ...]
-    """Elements at its level that it says nothing about; empty if the MAC could not be calculated."""
-    value_digest: bytes
-    """SHA-256 of the signature value, comparable with `Inspection.signature_values`."""
 
 
 def verify_signatures(
@@ -88,30 +71,16 @@ def verify_signatures(
         DataSetLimitExceeded: it crosses one of the limits.
     """
     limits = limits or StreamLimits()
+    big = not syntax.little_endian
     finder = _Finder(limits)
-    _read(chunks, syntax, finder, limits)
+    read(chunks, syntax, ExplicitLittle(finder, big), limits)
     found = finder.signatures()
     if not found:
         return ()
     checks = [_Check(item) for item in found]
-    checker = _Checker(checks)
-    _read(chunks, syntax, checker, limits)
-    return tuple(check.report(trust) for check in checks)
-
-
-def _read(chunks: Chunks, syntax: TransferSyntax, consumer: Consumer, limits: StreamLimits) -> None:
-    big = not syntax.little_endian
-    stream = ElementStream(syntax, ExplicitLittle(consumer, big), limits)
-    inflater = Inflater(limits) if syntax.deflated else None
-    for chunk in chunks():
-        if inflater is None:
-            stream.feed(chunk)
-            continue
-        for inflated in inflater.feed(chunk):
-            stream.feed(inflated)
-    if inflater is not None:
-        inflater.finish()
-    stream.finish()
+    known = KnownRepresentations(_Checker(checks))
+    read(chunks, syntax, ExplicitLittle(known, big), limits)
+    return tuple(check.report(trust, known, verified=finder.verified) for check in checks)
 
 
 class _Finder(MacWalk):
@@ -124,6 +93,9 @@ class _Finder(MacWalk):
         """Values of the items of signature sequences."""
         self._parameters: list[Path] = []
         self._kept = 0
+        self._signatures: dict[Path, SignedItem] = {}
+        self.verified = False
+        """Verification Flag (0040,A493) is VERIFIED."""
         self._large: tuple[dict[int, bytes], int, int, bytearray] | None = None
         super().__init__()
 
@@ -145,6 +117,7 @@ class _Finder(MacWalk):
 
         target = Target(lambda tag: signable(tag) and tag not in _NOT_IN_THE_MAC, extend)
         self._found.append((item, target))
+        self._signatures[path] = item
         return [target]
 
     def value(self, path: Path, tag: int, value: bytes) -> None:
@@ -152,6 +125,14 @@ class _Finder(MacWalk):
         if path and path[-1][0] in _SEQUENCES:
             self._keep(len(value))
             self._fields[path][tag] = value
+        elif len(path) > 1 and path[-1][0] == PURPOSE and path[:-1] in self._signatures:
+            item, text = self._signatures[path[:-1]], value.decode("latin-1").strip(" \0")
+            if tag == _CODE_VALUE:
+                item.purpose_code = text
+            elif tag == _CODE_SCHEME:
+                item.purpose_scheme = text
+        elif tag == VERIFICATION_FLAG and not path:
+            self.verified = value.strip(b" ") == b"VERIFIED"
 
     def large(self, path: Path, tag: int, length: int) -> None:
         """Keep it as it comes."""
@@ -202,13 +183,21 @@ class _Check:
         self._hash: _Hash | None = None
         self._due: _Hash | None = None
         """The MAC with the padding as due, from where it differs."""
-        self._reason = ""
+        self._fault: SignatureFault | None = None
+        self._seen: set[int] = set()
+        self._tags = frozenset(item.tags)
         try:
             self._hash = item.hash()
         except SignatureFault as fault:
-            self._reason = str(fault)
+            self._fault = fault
         else:
-            self.target = Target(frozenset(item.tags).__contains__, self._update, self._restate)
+            self.target = Target(self._wants, self._update, self._restate)
+
+    def _wants(self, tag: int) -> bool:
+        if tag in self._tags:
+            self._seen.add(tag)
+            return True
+        return False
 
     def _update(self, data: bytes | memoryview) -> None:
         for running in (self._hash, self._due):
@@ -227,36 +216,76 @@ class _Check:
         self._update(bytes(self.item.tail))
         return [running.digest() for running in (self._due, self._hash) if running is not None]
 
-    def report(self, trust: Trust) -> SignatureReport:
+    def report(self, trust: Trust, known: KnownRepresentations, *, verified: bool) -> SignatureReport:
         """The verdict, once the second reading is done."""
         item = self.item
-        reason = self._reason or (self.target.fault if self.target is not None else "")
-        signer, moment, known = "", None, SignerTrust.UNKNOWN
+        uncovered = tuple(self.target.uncovered) if self.target is not None else ()
+        fault, certificate, moment = self._fault, None, None
+        stamp, stamp_fault = None, ""
+        standing = Standing(SignerTrust.UNKNOWN)
         try:
             certificate = item.certificate()
-            signer = certificate.subject.rfc4514_string()
             moment = item.moment()
-            known = trust.of(certificate, moment)
-            if not reason:
-                item.check(self._macs(), certificate, moment)
-        except SignatureFault as fault:
-            reason = reason or str(fault)
-        algorithm = item.text(MAC_ALGORITHM)
+            stamp, stamp_fault = item.stamp(trust.stamps)
+            proven = stamp is not None and _spans(certificate, stamp.time)
+            standing = trust.standing(certificate, stamp.time if proven and stamp else moment, proven=proven)
+            if fault is None:
+                self._checked(known, certificate, moment, stamp)
+        except SignatureFault as found:
+            fault = fault or found
+        key = kind_of_key(certificate)
+        weak = item.text(MAC_ALGORITHM) in WEAK or is_weak(certificate) or standing.weak
+        verdict, reason = verdict_of(fault, standing, weak=weak)
+        claim = Claim(
+            top_level=not item.path,
+            rsa=key.startswith("RSA"),
+            listed=self._tags,
+            present=frozenset(self._seen) | {left.tag for left in uncovered},
+            purpose=item.purpose,
+            verified=verified,
+        )
         return SignatureReport(
             path=item.path,
             uid=item.text(SIGNATURE_UID),
-            mac_algorithm=algorithm,
-            weak=algorithm in WEAK,
-            signer=signer,
+            mac_algorithm=item.text(MAC_ALGORITHM),
+            weak=weak,
+            signer=certificate.subject.rfc4514_string() if certificate is not None else "",
             certificate=item.fields.get(CERTIFICATE, b""),
+            key=key,
             moment=moment,
-            trust=known,
-            valid=not reason,
+            stamp=stamp,
+            stamp_fault=stamp_fault,
+            purpose=item.purpose,
+            profiles=kept(claim) if fault is None else (),
+            trust=standing.trust,
+            verdict=verdict,
+            valid=fault is None,
             reason=reason,
             signed_tags=item.tags,
-            uncovered=tuple(self.target.uncovered) if self.target is not None else (),
+            missing=tuple(tag for tag in item.tags if tag not in self._seen) if self.target is not None else (),
+            uncovered=uncovered,
             value_digest=sha256(item.fields.get(SIGNATURE, b"")).digest(),
         )
+
+    def _checked(
+        self, known: KnownRepresentations, certificate: x509.Certificate, moment: datetime, stamp: Stamp | None
+    ) -> None:
+        """Steps 4 and 5. Raises `SignatureFault`."""
+        item = self.item
+        if self.target is not None and self.target.fault:
+            raise SignatureFault(self.target.fault, Verdict.INDETERMINATE)
+        try:
+            item.check(self._macs(), certificate, moment)
+        except SignatureFault as fault:
+            if fault.verdict is Verdict.INVALID and known.covers_guesses(item.path, self._tags):
+                raise SignatureFault(_GUESSED, Verdict.INDETERMINATE) from None
+            raise
+        if stamp is not None and moment > stamp.time + _CLOCKS_DIFFER:
+            raise SignatureFault("it says it was made after its certified timestamp")
+
+
+def _spans(certificate: x509.Certificate, moment: datetime) -> bool:
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 
 
 class _Checker(MacWalk):

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from storage.errors import MalformedDataSet
-from storage.integrity.signed_item import SignerTrust, Trust
+from storage.integrity.trust import SignerTrust, Trust
 from storage.integrity.verifier import verify_signatures
 from storage.transfer_syntax import transfer_syntax
 from tests.simulators.dicom_files import packaged, read, valid

@@ -72,9 +72,17 @@ class Authority:
         openssl("cms", "-sign", *kind, *names, "-outform", "DER")
         return self.at("token").read_bytes()
 
-    def agrees(self, line: str, token: bytes) -> bool:
-        """Whether openssl says that the token stamps the line."""
-        self.at("line").write_bytes(line.encode())
+    def token(self, data: bytes) -> bytes:
+        """A token over some bytes, as openssl alone makes it."""
+        self.at("data").write_bytes(data)
+        openssl("ts", "-query", "-data", self.at("data"), "-sha256", "-cert", "-out", self.at("query"))
+        self.answer(self.at("query").read_bytes())
+        openssl("ts", "-reply", "-in", self.at("reply"), "-token_out", "-out", self.at("token"))
+        return self.at("token").read_bytes()
+
+    def agrees(self, data: bytes, token: bytes) -> bool:
+        """Whether openssl says that the token stamps these bytes."""
+        self.at("line").write_bytes(data)
         self.at("token").write_bytes(token)
         what = ("-data", self.at("line"), "-in", self.at("token"), "-token_in", "-CAfile", self.ca)
         return openssl("ts", "-verify", *what, check=False).returncode == 0

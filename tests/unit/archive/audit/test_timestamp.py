@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 
 from archive.audit.checkpoint import Checkpoint, read_checkpoints
 from archive.audit.keeper import CheckpointKeeper
-from archive.audit.timestamp import MAX_TOKEN_BYTES, StampInvalid, StampVerifier, check_stamps, split_line
+from archive.audit.timestamp import check_stamps, split_line
 from archive.audit.timestamping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Stamper
 from archive.errors import SettingsInvalid
 from archive.lab.tls import make_tls
 from archive.settings import parse_settings
+from storage.integrity.timestamp import MAX_TOKEN_BYTES, StampInvalid, StampVerifier
 from tests.simulators.audit_trails import TrailOnDisk
 from tests.simulators.timestamp_authority import (
     Authority,
@@ -68,7 +69,7 @@ def altered(data, at):
 
 def kept(line, authority):
     text, token = split_line(line)
-    return text, token, StampVerifier.trusting(authority.ca).kept(token, text)
+    return text, token, StampVerifier.trusting(authority.ca).kept(token, text.encode())
 
 
 def test_a_good_stamp_is_kept_and_openssl_agrees(tmp_path, authority, checkpoint):
@@ -78,8 +79,8 @@ def test_a_good_stamp_is_kept_and_openssl_agrees(tmp_path, authority, checkpoint
     assert text == checkpoint.line
     assert stamp.name == "CN=tsa,O=Clock"
     assert abs(stamp.time.timestamp() - time.time()) < 30
-    assert authority.agrees(text, token)
-    assert not authority.agrees(text + " ", token)
+    assert authority.agrees(text.encode(), token)
+    assert not authority.agrees(text.encode() + b" ", token)
 
 
 def query_for(data):
@@ -126,10 +127,10 @@ def test_a_certificate_that_is_not_for_stamping_is_refused(tmp_path, authority, 
     (line,), _ = Bench(tmp_path, authority, replying(authority.answer)).stamped(checkpoint)
     text, token, _ = kept(line, authority)
     again = Authority.made(tmp_path / "again", "again")
-    assert StampVerifier.trusting(again.ca).kept(again.resigned(token), text).name == "CN=again,O=Clock"
+    assert StampVerifier.trusting(again.ca).kept(again.resigned(token), text.encode()).name == "CN=again,O=Clock"
     weak = Authority.made(tmp_path / "weak", "weak", usage=usage)
     with pytest.raises(StampInvalid, match="certificate purpose"):
-        StampVerifier.trusting(weak.ca).kept(weak.resigned(token), text)
+        StampVerifier.trusting(weak.ca).kept(weak.resigned(token), text.encode())
 
 
 @pytest.mark.parametrize(
@@ -241,9 +242,9 @@ def test_a_token_that_was_tampered_with_is_a_fault(tmp_path, authority, trail, c
 def test_bytes_that_are_no_token_are_refused(authority, data):
     verifier = StampVerifier.trusting(authority.ca)
     with pytest.raises(StampInvalid):
-        verifier.kept(data, "a line")
+        verifier.kept(data, b"a line")
     with pytest.raises(StampInvalid):
-        verifier.answered(data, "a line", 1)
+        verifier.answered(data, b"a line", 1)
 
 
 @given(st.text(max_size=200) | st.sampled_from(['{"checkpoint":"a","token":"?"}', "[" * 5000, '{"token":"YQ=="}']))

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from storage.errors import DataSetLimitExceeded, MalformedDataSet
-from storage.integrity.signed_item import SignerTrust, Trust
+from storage.integrity.trust import SignerTrust, Trust
 from storage.integrity.verifier import verify_signatures
 from tests.simulators.encoding import (
     BIG,

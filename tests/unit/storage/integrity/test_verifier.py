@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from storage.errors import DataSetLimitExceeded
 from storage.integrity.signature import Signer
-from storage.integrity.signed_item import SignerTrust, Trust
-from storage.integrity.verifier import verify_signatures
+from storage.integrity.trust import SignerTrust, Trust
+from storage.integrity.verifier import Verdict, verify_signatures
 from storage.transfer_syntax import transfer_syntax
 from tests.simulators.dicom_files import read
 from tests.simulators.encoding import (
@@ -42,7 +42,8 @@ def test_a_changed_value_is_found():
     after, _ = signed(DATA)
     (report,) = verify(after.replace(b"Roe^Jane", b"Roe^Joan"))
     assert not report.valid
-    assert report.reason == "the signed elements are not what was signed"
+    assert report.reason.startswith("the signed elements are not what was signed")
+    assert report.verdict is Verdict.INVALID
     assert report.trust is SignerTrust.ARCHIVE
 
 
@@ -73,7 +74,6 @@ def test_an_element_taken_away_is_found():
         pytest.param(
             b"\x08\x00\x18\x00\x10\x00\x10\x00", b"\x10\x00\x10\x00\x08\x00\x18\x00", "not ascending", id="order"
         ),
-        pytest.param(b"20261122123015", b"20391122123015", "not valid when it was made", id="time"),
         pytest.param(b"20261122123015", b"2026112212301x", "time cannot be read", id="no time"),
         pytest.param(b"+0000", b"+00x0", "time cannot be read", id="no offset"),
         pytest.param(
