@@ -24,9 +24,12 @@ from archive.errors import SettingsInvalid
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.metrics import Metrics
+from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
+from archive.records.overrides import OverrideRecords
 from archive.records.presented import PresentedRecords
 from archive.records.users import UserRecords
+from archive.records.volume import VolumeRecords
 from archive.settings import Settings, load_settings
 from archive.upper_layer.limits import Limits
 from auth.node.authority import Authority
@@ -56,6 +59,9 @@ class Archive:
     nodes: NodeRecords
     users: UserRecords
     presented: PresentedRecords
+    masked: MaskedRecords
+    volumes: VolumeRecords
+    overrides: OverrideRecords
     repository: Repository
     metrics: Metrics
     _held: ExitStack = field(repr=False)
@@ -140,6 +146,9 @@ def open_archive(home: Home) -> Archive:
             nodes=NodeRecords(records),
             users=UserRecords(records),
             presented=PresentedRecords(records, clock=now),
+            masked=MaskedRecords(records),
+            volumes=VolumeRecords(records, clock=now),
+            overrides=OverrideRecords(records, clock=now),
             repository=repository,
             metrics=Metrics(),
             _held=held.pop_all(),

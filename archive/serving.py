@@ -37,8 +37,9 @@ from archive.errors import ListenFailed
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.people import People, Surroundings
+from archive.services.glass import GlassService, GlassWatch
 from archive.services.query import QueryService
-from archive.services.retrieve import RetrieveService
+from archive.services.retrieve import RetrievalRecords, RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE
 from archive.upper_layer.limits import Limits
@@ -82,6 +83,7 @@ class Serving:
             self._forwarding = _forwarding(self.archive)
             self._people = _people(self.archive)
             undo.callback(self._people.close)
+            self._glass = GlassWatch(self.archive.overrides, self._vigil)
             self._server = _server(self.archive, self._tls, self._people.chain, self._vigil)
             undo.pop_all()
 
@@ -112,6 +114,7 @@ class Serving:
             NetworkEntered(self._launcher),
         )
         self._vigil.begin()
+        self._glass.start()
         self._forwarding.start()
         _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
         if archive.settings.listen.plain == INSECURE:
@@ -135,6 +138,7 @@ class Serving:
             if self._listening:
                 if not self._server.drain(self.archive.settings.listen.drain_seconds):
                     _log.warning("associations were cut after drain_seconds")
+                self._glass.close()
                 # What it holds back belongs before the end of the recording.
                 self._vigil.close()
                 self.archive.audit.record(
@@ -164,19 +168,22 @@ def _take_descriptors(limits: Limits) -> None:
 def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> DicomServer:
     settings, repository = archive.settings, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
-    pep = PolicyEnforcementPoint(archive.policies, audit, RegisteredStanding(archive.nodes, chain, now))
+    standing = RegisteredStanding(archive.nodes, chain, now)
+    pep = PolicyEnforcementPoint(archive.policies, audit, standing, glass=archive.overrides, clock=now)
     admission = AssociationAdmission(
         ae_title=title,
         nodes=NodeVerifier(archive.nodes, archive.authority.node_ca),
         people=Authenticator(chain, Throttle(), insecure_without_tls=settings.identity.without_tls == INSECURE),
         pep=pep,
+        glass=GlassService(archive.overrides, pep, audit),
         audit=audit,
     )
+    kept = RetrievalRecords(archive.masked, archive.volumes)
     dispatcher = ServiceDispatcher(
         verification=VerificationProvider(pep, limits),
-        storage=StorageProvider(StoreService(repository, pep, audit), limits),
+        storage=StorageProvider(StoreService(repository, pep, audit, archive.masked), limits),
         query=QueryProvider(QueryService(repository.reader, pep, audit), title, limits),
-        retrieve=RetrieveProvider(RetrieveService(repository.reader, repository, pep, audit), limits),
+        retrieve=RetrieveProvider(RetrieveService(repository.reader, repository, pep, audit, kept), limits),
         limits=limits,
     )
     endpoints = [Endpoint(listen.host, listen.port, tls.context)]

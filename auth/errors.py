@@ -97,6 +97,24 @@ class HiddenKeyRefused(AccessDenied):
     number = 331
 
 
+class QueryTooBroad(AccessDenied):
+    """A query gives a value to none of the keys that the policy asks for. Told alike whatever would match."""
+
+    number = 332
+
+
+class TooManyResults(AccessDenied):
+    """A query has more matches than the policy lets the person see at once. Counts what they may see, nothing else."""
+
+    number = 334
+
+
+class VolumeExceeded(AccessDenied):
+    """The person would retrieve more objects today than the policy allows; nothing of the request is sent."""
+
+    number = 333
+
+
 class AuthorityError(AuthError):
     """A certificate could not be issued, or the authority's keys are not usable."""
 

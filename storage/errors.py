@@ -121,6 +121,18 @@ class KeyringExposed(StorageError):
     number = 224
 
 
+class CannotBeMasked(StorageError):
+    """The object holds what no mask reaches: burned-in text, a document, structured content."""
+
+    number = 230
+
+
+class MaskedCopyRefused(InstanceConflict):
+    """A masked copy of an object that is kept here came back; the original is kept already, and is not replaced."""
+
+    number = 231
+
+
 class LedgerDamaged(IntegrityFault):
     """The ledger is not what was written, or ends before the trail or the index say it does."""
 

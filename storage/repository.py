@@ -4,12 +4,15 @@ What lives here: the order of steps and who may take them while the store is rea
 each have a module of their own. Knows nothing of users or the wire.
 """
 
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from storage.committer import RECORDABLE, Committer
+from storage.confidentiality.mask import Mask
+from storage.confidentiality.masked_object import MaskedObject
 from storage.crypto.keyring import Keyring
 from storage.errors import CommitUnfinished, StoreNotReady, StoreReadOnly
 from storage.health import Health
@@ -157,6 +160,20 @@ class Repository:
             KeyUnavailable: the key that wrapped its key is not in the keyring.
         """
         return OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
+
+    def open_masked(self, stored: StoredInstance, hidden: frozenset[int]) -> MaskedObject:
+        """As `open`, without the attributes that are hidden, under another SOP Instance UID and signed anew.
+
+        Raises:
+            CannotBeMasked: it holds what no mask reaches.
+            ObjectMissing, IntegrityFault, KeyUnavailable: as `open`.
+        """
+        mask, original = self.mask(hidden), self.open(stored)
+        return MaskedObject(original, stored, mask, self._parts.signer, self._clock())
+
+    def mask(self, hidden: frozenset[int]) -> Mask:
+        """The mask of these attributes; its UIDs are this archive's own."""
+        return Mask(hidden, hmac.digest(self._parts.keyring.address_key, b"masked instances", "sha256"))
 
     def rebuild(self) -> int:
         """Make the index anew from ledger and objects; how many events that took. Nothing else goes on meanwhile.

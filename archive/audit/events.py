@@ -231,6 +231,8 @@ class InstancesTransferred(AuditEvent):
 class Alert(Enum):
     """The kinds of Security Alert told by `SecurityAlert`, by CID 403 code."""
 
+    EMERGENCY_OVERRIDE_STARTED = "110127"
+    EMERGENCY_OVERRIDE_STOPPED = "110138"
     RESTRICTED_FUNCTION = "110132"
     OBJECT_SECURITY_ATTRIBUTES_CHANGED = "110135"
     NETWORK_CONFIGURATION = "110128"

@@ -4,6 +4,7 @@ import typer
 
 from archive.cli import (
     audit,
+    break_glass,
     doctor,
     forward,
     identity,
@@ -33,6 +34,7 @@ def build() -> typer.Typer:
     app.add_typer(identity.app, name="identity")
     app.add_typer(study.app, name="study")
     app.add_typer(policy.app, name="policy")
+    app.add_typer(break_glass.app, name="break-glass")
     app.command("verify")(verify.verify)
     app.command("rebuild")(rebuild.rebuild)
     audit.app.add_typer(forward.app, name="forward")

@@ -29,6 +29,7 @@ _REMEDIES: Final = {
     223: "restore the keyring from your backup, or correct [keys] in the settings",
     224: "make it readable by its owner alone",
     225: "run `strongroom verify`, look into who wrote to the home, and restore the ledger from your backup",
+    230: "hide less of it, or give it out to those who may see all of it",
     300: "see the server's log",
     302: "get a certificate that is valid, for TLS clients and with a key of today's length",
     316: "correct the provider's section in the settings",

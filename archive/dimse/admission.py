@@ -85,6 +85,13 @@ class AssociateEnforcement(Protocol):
         """May this association exist? Raises `AccessDenied`, audited."""
 
 
+class GlassBreaking(Protocol):
+    """What is asked of `archive.services.glass.GlassService`."""
+
+    def break_at(self, session: AssociationSession, reason: str) -> None:
+        """Break the glass for the person of a session. Raises `AccessDenied`, audited."""
+
+
 class AuditRecorder(Protocol):
     """Where every admission and refusal is told (`archive.audit.log.AuditLog`)."""
 
@@ -102,6 +109,7 @@ class AssociationAdmission:
         nodes: NodeChecks,
         people: PersonChecks,
         pep: AssociateEnforcement,
+        glass: GlassBreaking,
         audit: AuditRecorder,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -109,6 +117,7 @@ class AssociationAdmission:
         self._nodes = nodes
         self._people = people
         self._pep = pep
+        self._glass = glass
         self._audit = audit
         self._clock = clock
 
@@ -166,9 +175,11 @@ class AssociationAdmission:
             correlation_id=actor.association or "",
             established=self._clock(),
         )
-        # 8 The policy; the enforcement point has told the audit of a denial.
+        # 8 The policy, also on breaking the glass; the enforcement point has told the audit of a denial.
         try:
             self._pep.associate(session)
+            if authenticated.breaks_glass is not None:
+                self._glass.break_at(session, authenticated.breaks_glass)
         except AccessDenied as error:
             raise Rejected(*(_IDENTITY if session.principal else _CALLING)) from error
         # 9 and 10 What the A-ASSOCIATE-AC says.

@@ -163,7 +163,7 @@ class _Transfer:
             return None
         self._message_id = self._message_id % 0xFFFF + 1
         try:
-            request = c_store_rq(self._message_id, key.sop_class_uid, key.sop_instance_uid)
+            request = c_store_rq(self._message_id, key.sop_class_uid, outgoing.sop_instance_uid)
             self._channel.send(context_id, request, outgoing.chunks())
         except StorageError as error:
             raise TransferBroken("an object could not be read to its end") from error

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from archive.errors import ArchiveError, AuditUnavailable, CommandRefused
-from auth.errors import AccessDenied, AuthError, HiddenKeyRefused
+from auth.errors import AccessDenied, AuthError, HiddenKeyRefused, QueryTooBroad, TooManyResults, VolumeExceeded
 from storage import errors as kept
 
 SUCCESS: Final = 0x0000
@@ -30,6 +30,11 @@ DATA_SET_MISMATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 HIDDEN_KEY: Final = 0xC011
 """The query matches on an attribute that the person may not see. Says nothing of whether anything would match."""
+
+QUERY_TOO_BROAD: Final = 0xC012
+"""The query gives a value to none of the keys that the policy asks for."""
+VOLUME_EXCEEDED: Final = 0xC013
+"""The person has retrieved as many objects today as the policy allows."""
 
 ANSWERED: Final = (CommandRefused, AuditUnavailable, kept.StorageError, AuthError)
 """What is answered with a status; after anything else a peer cannot go on."""
@@ -70,6 +75,9 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     kept.StoreNotReady: Refusal(0xA700, "not ready, try again later"),
     kept.StorageError: Refusal(PROCESSING_FAILURE, "processing failure"),
     HiddenKeyRefused: Refusal(HIDDEN_KEY, "a key of the identifier may not be matched on"),
+    QueryTooBroad: Refusal(QUERY_TOO_BROAD, "the query must give another key a value"),
+    TooManyResults: Refusal(0xA700, "too many matches, ask for fewer"),
+    VolumeExceeded: Refusal(VOLUME_EXCEEDED, "more objects than are allowed in a day"),
     AccessDenied: Refusal(NOT_AUTHORIZED, "not authorized"),
     AuthError: Refusal(NOT_AUTHORIZED, "not authorized"),
     AuditUnavailable: Refusal(0xA700, "nothing is moved at present"),

@@ -5,7 +5,7 @@ A grant cannot be built from parts: its constructor asks for a seal that this mo
 point names `_SEAL`.
 """
 
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 from archive.session import AssociationSession
@@ -40,4 +40,16 @@ class ScopedGrant(Grant):
     scope: Predicate
     """AND-ed to every condition on rows; `storage.index.predicate.NOTHING` where no study is within reach."""
     hidden: frozenset[int]
-    """Tags that may be neither matched on nor returned with a value."""
+    """Tags that may be neither matched on nor returned with a value, and are taken out of objects."""
+    results: int | None = None
+    """Matches that one query may return at most."""
+    keys: frozenset[frozenset[int]] = frozenset()
+    """Groups of tags: of each a query gives one a value."""
+    volume: int | None = None
+    """Objects that the person may retrieve in a day at most."""
+    told: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Studies of which a security officer was told that a flagged rule permits them."""
+
+    def hides(self, tag: int) -> bool:
+        """Whether an attribute stays hidden. Who may not see all may see no private one: it may repeat any other."""
+        return tag in self.hidden or bool(self.hidden and tag >> 16 & 1)

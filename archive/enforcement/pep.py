@@ -4,13 +4,15 @@ Every operation of every association comes through here, with the session that a
 
 1. standing: node and person as they are registered now (`archive.enforcement.standing`);
 2. the decision of `auth.policy.engine`, person and node each, or the residual where the study is not known yet;
-3. obligations: what this release cannot do denies;
+3. obligations: what this release cannot do denies; a rule that permits and flags has a security officer told first;
 4. for a denial, or for anything that went wrong on the way: one `AccessRefused`, then `AccessDenied`.
 
 What must never live here: knowledge of policies, of SQL, or of the wire.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final, NoReturn, Protocol
 
 from archive.audit.events import AccessRefused, Actor, Alert, AuditEvent, Outcome, SecurityAlert
@@ -22,11 +24,11 @@ from archive.enforcement.truth import NotCompilable
 from archive.session import AssociationSession
 from auth.errors import AccessDenied
 from auth.policy.engine import PolicyEngine
-from auth.policy.model import AccessRequest, Action, Obligations
+from auth.policy.model import AccessRequest, Action, Decision, Obligations
 from storage.instance import StudyFacts
 
-_MASKED: Final = frozenset({Action.QUERY})
-"""Actions that know how to leave attributes out. Objects cannot be masked, so hiding denies to move them."""
+_MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE})
+"""Actions that know how to leave attributes out."""
 
 
 class AuditRecorder(Protocol):
@@ -36,13 +38,38 @@ class AuditRecorder(Protocol):
         """Put the events on stable storage. Raises `AuditUnavailable`."""
 
 
+class BrokenGlass(Protocol):
+    """Where overrides are kept (`archive.records.overrides.OverrideRecords`)."""
+
+    def active(self, person: str, node: str) -> object | None:
+        """What counts for a person at a node now; None: nothing."""
+
+
+class UnbrokenGlass:
+    """Nobody ever breaks it."""
+
+    def active(self, person: str, node: str) -> None:
+        """See `BrokenGlass.active`."""
+
+
 class PolicyEnforcementPoint:
     """Asks the decision point on behalf of the services. Safe to share among threads."""
 
-    def __init__(self, engine: PolicyEngine, audit: AuditRecorder, standing: Standing) -> None:
+    def __init__(
+        self,
+        engine: PolicyEngine,
+        audit: AuditRecorder,
+        standing: Standing,
+        *,
+        glass: BrokenGlass | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """``clock`` gives aware times."""
         self._engine = engine
         self._audit = audit
         self._standing = standing
+        self._glass = glass or UnbrokenGlass()
+        self._clock = clock
 
     def associate(self, session: AssociationSession) -> Grant:
         """May this association exist at all?
@@ -60,6 +87,10 @@ class PolicyEnforcementPoint:
     def administer(self, session: AssociationSession) -> Grant:
         """May the person change users, nodes, labels and settings? Raises as `associate`."""
         return self._grant(Action.ADMINISTER, session)
+
+    def break_glass(self, session: AssociationSession) -> Grant:
+        """May the person break the glass at this node? Raises as `associate`."""
+        return self._grant(Action.BREAK_GLASS, session)
 
     def store(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
         """May it add an object of this SOP class to this study?
@@ -82,27 +113,36 @@ class PolicyEnforcementPoint:
         return self._scoped(Action.QUERY, session, sop_class)
 
     def retrieve(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
-        """Of which studies may it have the objects? Denied where any attribute would have to be hidden.
-
-        Raises as `associate`.
-        """
+        """Of which studies may it have the objects, and without which attributes? Raises as `associate`."""
         return self._scoped(Action.RETRIEVE, session, sop_class)
 
     def redecide(self, grant: ScopedGrant, facts: StudyFacts) -> bool:
         """Does the policy itself permit this study, now, and hide nothing that the grant does not hide?
 
-        The scope has selected the study already; where this disagrees, something is wrong. Nothing is audited here.
+        The scope has selected the study already; where this disagrees, something is wrong. A denial is not audited
+        here; that a flagged rule permits the study is, once for each grant. Raises `AuditUnavailable`.
         """
-        return self.redecide_all(grant, (facts,))[0]
+        (decision,) = self._again(grant, (facts,))
+        if not _still(grant, decision):
+            return False
+        if decision.obligations.flag and facts.study_uid not in grant.told:
+            self._flag(grant.action, grant.session, decision.obligations.flag, facts.study_uid)
+            grant.told.add(facts.study_uid)
+        return True
 
     def redecide_all(self, grant: ScopedGrant, studies: Sequence[StudyFacts]) -> list[bool]:
-        """As `redecide` for many studies, in their order; in one call, and far cheaper than one by one."""
+        """Whether each of many studies is permitted, in their order; in one call, far cheaper than one by one.
+
+        Nothing is audited: that a flagged rule may permit a query was told when it was granted.
+        """
+        return [_still(grant, decision) for decision in self._again(grant, studies)]
+
+    def _again(self, grant: ScopedGrant, studies: Sequence[StudyFacts]) -> list[Decision]:
         try:
             request = self._request(grant.action, grant.session, grant.sop_class)
-        except NotInGoodStanding:
-            return [False] * len(studies)
-        decisions = self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
-        return [decision.permitted and _covered(decision.obligations, grant.hidden) for decision in decisions]
+        except NotInGoodStanding as error:
+            return [Decision(False, str(error))] * len(studies)
+        return self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
 
     def _grant(
         self,
@@ -121,6 +161,7 @@ class PolicyEnforcementPoint:
             self._deny(action, session, decision.reason, study_uid)
         if decision.obligations.hide:
             self._deny(action, session, f"it would have to hide attributes; {decision.reason}", study_uid)
+        self._flag(action, session, decision.obligations.flag, study_uid)
         return Grant(action=action, session=session, sop_class=sop_class, reason=decision.reason, seal=_SEAL)
 
     def _scoped(self, action: Action, session: AssociationSession, sop_class: str) -> ScopedGrant:
@@ -141,9 +182,13 @@ class PolicyEnforcementPoint:
             self._deny(action, session, f"objects would have to be masked: {', '.join(sorted(obligations.hide))}")
         try:
             hidden = hidden_tags(obligations.hide)
+            keys = frozenset(hidden_tags(group) for group in obligations.keys)
             scope = scope_of(residuals)
         except (UnknownKeyword, NotCompilable) as error:
             self._deny(action, session, f"the policy cannot be applied to queries: {error}", alert=True)
+        if action is Action.QUERY:
+            # Which rows a flagged rule lets through is known only once they are read, and the alert comes before that.
+            self._flag(action, session, obligations.flag)
         permits = sorted({policy.policy_id for residual in residuals for policy in residual.permits})
         return ScopedGrant(
             action=action,
@@ -152,6 +197,9 @@ class PolicyEnforcementPoint:
             reason=f"by {', '.join(permits)}",
             scope=scope,
             hidden=hidden,
+            results=obligations.results,
+            keys=keys,
+            volume=obligations.volume,
             seal=_SEAL,
         )
 
@@ -159,7 +207,7 @@ class PolicyEnforcementPoint:
         self, action: Action, session: AssociationSession, sop_class: str | None, facts: StudyFacts | None = None
     ) -> AccessRequest:
         subjects = self._standing.subjects(session)
-        return AccessRequest(
+        request = AccessRequest(
             action=action,
             node=subjects.node,
             principal=subjects.principal,
@@ -167,7 +215,26 @@ class PolicyEnforcementPoint:
             resource_id=facts.study_uid if facts else None,
             resource=resource_of(facts) if facts else None,
             context={} if sop_class is None else {"sop_class": sop_class},
+            source=session.peer_address,
+            moment=self._clock(),
         )
+        if action is Action.BREAK_GLASS or subjects.principal is None:
+            return request
+        if self._glass.active(subjects.principal.name, subjects.node.name) is None:
+            return request
+        # The override is worth what the policy makes of it now: a person who may break no glass any more has none.
+        broken = replace(request, action=Action.BREAK_GLASS, resource_id=None, resource=None)
+        return replace(request, break_glass=self._engine.decide(broken).permitted)
+
+    def _flag(self, action: Action, session: AssociationSession, words: frozenset[str], study_uid: str = "") -> None:
+        """Tell a security officer that rules which are flagged permit an action. Raises `AuditUnavailable`."""
+        actor = Actor.of(session)
+        alerts = [
+            SecurityAlert(actor, description=f"{action.value} permitted and flagged by {flagged}", study_uid=study_uid)
+            for flagged in sorted(words)
+        ]
+        if alerts:
+            self._audit.record(*alerts)
 
     def _deny(
         self, action: Action, session: AssociationSession, reason: str, study_uid: str = "", *, alert: bool = False
@@ -188,6 +255,10 @@ class PolicyEnforcementPoint:
             )
         self._audit.record(*events)
         raise AccessDenied(action.value, reason)
+
+
+def _still(grant: ScopedGrant, decision: Decision) -> bool:
+    return decision.permitted and _covered(decision.obligations, grant.hidden)
 
 
 def _covered(obligations: Obligations, hidden: frozenset[int]) -> bool:

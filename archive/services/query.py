@@ -3,7 +3,8 @@
 The order of one query:
 
 1. the enforcement point gives a grant: which studies are within reach, which attributes stay hidden;
-2. keys on hidden attributes that ask for a value are refused, whatever they would match; others are answered empty;
+2. keys on hidden attributes that ask for a value are refused, whatever they would match, and so is a query that gives
+   none of the keys a value that the policy asks for; other hidden keys are answered empty;
 3. the identifier becomes a plan; hidden attributes are not even read, and the grant's scope is AND-ed to its condition;
 4. the query is in the audit trail, as it was asked;
 5. pages of rows; Cedar decides again on the first page and on a sample of the others.
@@ -13,12 +14,12 @@ import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import SystemRandom
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from archive.audit.events import AccessRefused, Actor, AuditEvent, Outcome, QueryPerformed, SecurityAlert
 from archive.enforcement.grant import ScopedGrant
 from archive.session import AssociationSession
-from auth.errors import HiddenKeyRefused
+from auth.errors import AccessDenied, HiddenKeyRefused, QueryTooBroad, TooManyResults
 from auth.policy.model import Action
 from storage.errors import StorageError
 from storage.index.columns import Level
@@ -101,10 +102,11 @@ class QueryService:
             AuditUnavailable: it could not be told.
         """
         grant = self._pep.query(session, asked.sop_class)
-        hidden = self._hidden_keys(session, keys, grant.hidden)
+        hidden = self._hidden_keys(grant, keys)
+        self._check_keys(grant, keys)
         try:
             plan = plan_find(model, keys)
-            visible = replace(plan, returned=tuple(tag for tag in plan.returned if tag not in grant.hidden))
+            visible = replace(plan, returned=tuple(tag for tag in plan.returned if not grant.hides(tag)))
             pages = self._reader.find(visible, grant.scope)
         except StorageError as error:
             self.refused(session, asked, str(error))
@@ -113,24 +115,34 @@ class QueryService:
         returned = tuple(sorted(hidden.union(plan.returned)))
         missing = not hidden.issuperset(plan.unsupported) or any(key.tag in _CONSTANTS and key.value for key in keys)
         self._audit.record(performed(session, asked))
-        return QueryAnswer(plan.level, returned, missing, self._decided_again(grant, pages))
+        return QueryAnswer(plan.level, returned, missing, _capped(self._decided_again(grant, pages), grant.results))
 
     def refused(self, session: AssociationSession, asked: Asked, reason: str) -> None:
         """Tell the audit of a query that was no query. ``reason`` holds nothing that the peer sent."""
         self._audit.record(replace(performed(session, asked), outcome=Outcome.MINOR_FAILURE, reason=reason))
 
-    def _hidden_keys(
-        self, session: AssociationSession, keys: Sequence[QueryKey], hidden: frozenset[int]
-    ) -> frozenset[int]:
-        """Hidden attributes that are asked for; raises if one is to be matched on."""
-        asked = [key for key in keys if key.tag in hidden]
-        if any((key.value or "").strip(" \0") not in ("", "*") for key in asked):
-            reason = "a query matches on a hidden attribute"
-            self._audit.record(
-                AccessRefused(Actor.of(session), Outcome.MINOR_FAILURE, reason, action=Action.QUERY.value)
-            )
-            raise HiddenKeyRefused(Action.QUERY.value, reason)
+    def _hidden_keys(self, grant: ScopedGrant, keys: Sequence[QueryKey]) -> frozenset[int]:
+        """Hidden attributes that are asked for; raises if one is to be matched on.
+
+        What stands inside a sequence is not told apart here, so where anything is hidden, values in one are refused.
+        """
+        asked = [key for key in keys if grant.hides(key.tag)]
+        nested = [key for key in keys if key.sequence and grant.hidden]
+        if any((key.value or "").strip(" \0") not in ("", "*") for key in (*asked, *nested)):
+            self._deny(grant, HiddenKeyRefused(Action.QUERY.value, "a query matches on a hidden attribute"))
         return frozenset(key.tag for key in asked)
+
+    def _check_keys(self, grant: ScopedGrant, keys: Sequence[QueryKey]) -> None:
+        given = {key.tag for key in keys if _gives_value(key)}
+        if not all(group & given for group in grant.keys):
+            self._deny(
+                grant, QueryTooBroad(Action.QUERY.value, "a query gives none of the keys a value that it has to")
+            )
+
+    def _deny(self, grant: ScopedGrant, error: AccessDenied) -> NoReturn:
+        actor = Actor.of(grant.session)
+        self._audit.record(AccessRefused(actor, Outcome.MINOR_FAILURE, error.reason, action=error.action))
+        raise error
 
     def _decided_again(self, grant: ScopedGrant, pages: Iterator[list[Match]]) -> Iterator[list[Match]]:
         """The pages without what the policy itself denies: the scope and Cedar must never disagree."""
@@ -160,6 +172,24 @@ class QueryService:
             for uid in sorted(studies)
         ]
         self._audit.record(*alerts)
+
+
+def _gives_value(key: QueryKey) -> bool:
+    """Whether a key asks for something; wildcards alone ask for everything."""
+    return bool((key.value or "").strip(" \0*?\\"))
+
+
+def _capped(pages: Iterator[list[Match]], limit: int | None) -> Iterator[list[Match]]:
+    """The first matches, and an error where there are more. Counts what the person may see, and nothing else."""
+    left = limit
+    for page in pages:
+        if left is None or len(page) <= left:
+            yield page
+            left = None if left is None else left - len(page)
+            continue
+        if left:
+            yield page[:left]
+        raise TooManyResults(Action.QUERY.value, f"more than {limit} matches of one query")
 
 
 def performed(session: AssociationSession, asked: Asked) -> QueryPerformed:

@@ -2,11 +2,12 @@
 
 The order of one retrieval:
 
-1. the enforcement point gives a grant: the studies within reach; a person who may not see all of an object gets none;
+1. the enforcement point gives a grant: the studies within reach, and what of their objects stays hidden;
 2. the identifier becomes a selection, AND-ed with the grant's scope;
 3. Begin Transferring is in the audit, a record for each patient; where nothing is selected, or the identifier is none,
    a Query instead: no instance moves, but somebody asked;
-4. each object: Cedar decides again, its bytes are verified, then the first of them leaves;
+4. each object: Cedar decides again, its bytes are verified, what is hidden is masked, then the first of them leaves;
+   a masked object leaves under a SOP Instance UID of its own, which is kept in a map before that;
 5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome; every instance of step 3
    is in exactly one of them.
 
@@ -33,14 +34,17 @@ from archive.audit.events import (
 from archive.enforcement.grant import ScopedGrant
 from archive.services.query import Asked, performed
 from archive.session import AssociationSession
-from auth.errors import AccessDenied
+from auth.errors import AccessDenied, VolumeExceeded
 from auth.policy.model import Action
+from storage.confidentiality.mask import Mask
 from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError, TooManyMatches
 from storage.index.matching import QueryKey, QueryModel, plan_retrieve
 from storage.index.predicate import Predicate
 from storage.index.reader import StudyNames
 from storage.instance import StoredInstance, StudyFacts
 
+_REMEMBERED: Final = 200
+"""Masked instances that are written down at once, ahead of their turn."""
 MAX_INSTANCES: Final = 65_535
 """Of one retrieval: its counters are 16 bits wide (PS3.7 E.1, US)."""
 
@@ -78,11 +82,29 @@ class InstanceReader(Protocol):
 class Outgoing(Protocol):
     """One object on its way out, as the repository opens it: verified before its first byte."""
 
+    @property
+    def sop_instance_uid(self) -> str:
+        """Under which it leaves: not that of the original where it is masked."""
+
     def chunks(self) -> Iterator[bytes | memoryview]:
         """The data set in the syntax it was stored in."""
 
     def close(self) -> None:
         """Let go of it; idempotent."""
+
+
+class MaskedNames(Protocol):
+    """Where masked instances are remembered (`archive.records.masked.MaskedRecords`)."""
+
+    def keep(self, originals: Mapping[str, str]) -> None:
+        """Remember originals by masked SOP Instance UID, durably."""
+
+
+class Volumes(Protocol):
+    """Where retrieved objects are counted (`archive.records.volume.VolumeRecords`)."""
+
+    def take(self, person: str, objects: int, limit: int) -> bool:
+        """Count objects for a person if they stay within a day's limit."""
 
 
 class ObjectSource(Protocol):
@@ -94,6 +116,20 @@ class ObjectSource(Protocol):
         Raises:
             IntegrityFault, ObjectMissing, KeyUnavailable: it is not what was stored.
         """
+
+    def open_masked(self, instance: StoredInstance, hidden: frozenset[int]) -> Outgoing:
+        """As `open`, without what is hidden. Raises `CannotBeMasked` besides."""
+
+    def mask(self, hidden: frozenset[int]) -> Mask:
+        """The mask of these attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRecords:
+    """What retrievals keep beside the audit."""
+
+    masked: MaskedNames
+    volumes: Volumes
 
 
 @dataclass(slots=True)
@@ -132,12 +168,18 @@ class RetrieveService:
     """Gives objects out. Shared by all associations; thread-safe."""
 
     def __init__(
-        self, reader: InstanceReader, repository: ObjectSource, pep: RetrieveEnforcement, audit: AuditRecorder
+        self,
+        reader: InstanceReader,
+        repository: ObjectSource,
+        pep: RetrieveEnforcement,
+        audit: AuditRecorder,
+        records: RetrievalRecords,
     ) -> None:
         self._reader = reader
         self._repository = repository
         self._pep = pep
         self._audit = audit
+        self._records = records
 
     def select(
         self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey]
@@ -145,7 +187,7 @@ class RetrieveService:
         """Find what is asked for and may be had, and tell the audit that it begins. Use as a context manager.
 
         Raises:
-            AccessDenied: no study is within reach, or objects would have to be masked.
+            AccessDenied: no study is within reach, or (`VolumeExceeded`) it is too much for a day.
             IdentifierInvalid: the identifier breaks the information model.
             TooManyMatches: more than `MAX_INSTANCES`.
             StoreNotReady: the index is being rebuilt.
@@ -162,6 +204,7 @@ class RetrieveService:
                     raise TooManyMatches(f"more than {MAX_INSTANCES} instances in one retrieval")
                 selected.add(instance)
             names = self._reader.study_names(selected.studies)
+            self._check_volume(grant, total)
         except StorageError as error:
             self.refused(session, asked, str(error))
             raise
@@ -172,9 +215,32 @@ class RetrieveService:
         else:
             self._audit.record(replace(performed(session, asked), reason="a retrieval that found nothing"))
         # Read a second time rather than held: thousands of instances of an idle peer would stay in memory otherwise.
-        instances = islice(self._reader.instances(predicate, grant.scope), total)
+        instances: Iterator[StoredInstance] = islice(self._reader.instances(predicate, grant.scope), total)
+        if grant.hidden:
+            instances = self._remembered(grant, instances)
         selection = Selection(total, instances, selected, names)
         return Retrieval(grant, selection, self._reader, self._repository, self._pep, self._audit)
+
+    def _check_volume(self, grant: ScopedGrant, objects: int) -> None:
+        """Count against the person's budget before anything is told to begin."""
+        person = grant.session.person
+        if grant.volume is None or (person and self._records.volumes.take(person, objects, grant.volume)):
+            return
+        reason = f"more than {grant.volume} objects in a day"
+        actor = Actor.of(grant.session)
+        self._audit.record(
+            AccessRefused(actor, Outcome.MINOR_FAILURE, reason, action=grant.action.value),
+            SecurityAlert(actor, Outcome.MINOR_FAILURE, description=f"{grant.action.value} refused: {reason}"),
+        )
+        raise VolumeExceeded(grant.action.value, reason)
+
+    def _remembered(self, grant: ScopedGrant, instances: Iterator[StoredInstance]) -> Iterator[StoredInstance]:
+        """The instances; those that will leave masked are in the map, durably, before they do."""
+        mask = self._repository.mask(grant.hidden)
+        while batch := list(islice(instances, _REMEMBERED)):
+            uids = [instance.key.sop_instance_uid for instance in batch]
+            self._records.masked.keep({mask.renamed(uid): uid for uid in uids})
+            yield from batch
 
     def refused(self, session: AssociationSession, asked: Asked, reason: str) -> None:
         """Tell the audit of a retrieval that was none. ``reason`` holds nothing that the peer sent."""
@@ -235,6 +301,8 @@ class Retrieval:
                 self._audit.record(AccessRefused(self._actor, Outcome.MINOR_FAILURE, reason, action, study_uid))
             raise AccessDenied(Action.RETRIEVE.value, reason)
         try:
+            if self._grant.hidden:
+                return self._repository.open_masked(instance, self._grant.hidden)
             return self._repository.open(instance)
         except (IntegrityFault, ObjectMissing, KeyUnavailable) as error:
             description = f"object {instance.object_id} is not what was stored: {type(error).__name__}"

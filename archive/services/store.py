@@ -33,6 +33,7 @@ from storage.errors import (
     InstanceConflict,
     InvalidIdentifier,
     MalformedDataSet,
+    MaskedCopyRefused,
     StorageError,
     UnsupportedTransferSyntax,
 )
@@ -70,6 +71,13 @@ class StoreEnforcement(Protocol):
         """May it add this object to this study? Raises `AccessDenied`, audited."""
 
 
+class MaskedNames(Protocol):
+    """Where masked instances are remembered (`archive.records.masked.MaskedRecords`)."""
+
+    def original(self, masked: str) -> str | None:
+        """The original of a masked instance that has left here."""
+
+
 class Intake(Protocol):
     """One object on its way into the repository."""
 
@@ -99,10 +107,13 @@ class ObjectStore(Protocol):
 class StoreService:
     """Takes objects in. Shared by all associations; thread-safe."""
 
-    def __init__(self, repository: ObjectStore, pep: StoreEnforcement, audit: AuditRecorder) -> None:
+    def __init__(
+        self, repository: ObjectStore, pep: StoreEnforcement, audit: AuditRecorder, masked: MaskedNames
+    ) -> None:
         self._repository = repository
         self._pep = pep
         self._audit = audit
+        self._masked = masked
 
     def begin(self, session: AssociationSession, declared: DeclaredInstance) -> "Incoming":
         """Open an object that a command announced.
@@ -149,6 +160,8 @@ class StoreService:
         return self._keep(grant, received)
 
     def _keep(self, grant: Grant, received: ReceivedInstance) -> StoreReceipt:
+        if self._masked.original(received.key.sop_instance_uid) is not None:
+            raise MaskedCopyRefused("a masked copy of an object that is kept came back")
         actor = Actor.of(grant.session)
         provenance = _provenance(actor, received)
         sealed = self._repository.seal(received, provenance)

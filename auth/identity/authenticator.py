@@ -3,7 +3,7 @@
 The same steps for every type; what differs between types is in the providers of the chain. Anything unexpected refuses.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from auth.credential import (
@@ -22,6 +22,7 @@ from auth.errors import (
     ProviderUnavailable,
     RecordInvalid,
 )
+from auth.identity import glass
 from auth.identity.chain import Chain, Vouched
 from auth.identity.steps import checked
 from auth.names import username_from_wire
@@ -46,6 +47,8 @@ class Authenticated:
     server_response: bytes | None
     """For sub-item 59H where the requestor asked for a positive response (PS3.7 D.3.3.7.2): empty for types 1 and 2,
     what the provider says for the others. None: no identity was verified, and no 59H is sent."""
+    breaks_glass: str | None = None
+    """Why the person wants more than their role gives them, where they say so; nobody has decided on it yet."""
 
 
 class AttemptThrottle(Protocol):
@@ -102,19 +105,29 @@ class Authenticator:
         claimed = claimed_name(offered)
         if not tls and not self._insecure_without_tls:
             raise AuthenticationFailed("identities are not taken without TLS", claimed=claimed)
-        # 4 A type that somebody verifies and this node may use.
+        # 4 Breaking the glass: a reason behind the credential, where nobody on the way can have put it there.
+        try:
+            credential_bytes, why = glass.split(identity_type, offered.primary.reveal())
+        except RecordInvalid as error:
+            raise AuthenticationFailed(f"the glass is not broken: {error}", claimed=claimed) from None
+        if why is not None:
+            if not tls:
+                raise AuthenticationFailed("the glass is not broken without TLS", claimed=claimed)
+            offered = replace(offered, primary=Secret(credential_bytes))
+            checked("it gives a reason to break the glass")
+        # 5 A type that somebody verifies and this node may use.
         if identity_type not in self._chain.identity_types:
             raise IdentityTypeRefused(f"nobody here verifies user identity type {identity_type}", claimed=claimed)
         if node.identity_types is not None and identity_type not in node.identity_types:
             raise IdentityTypeRefused(f"the node may not use user identity type {identity_type}", claimed=claimed)
         checked(f"type {identity_type} is verified here, and the node may use it")
-        # 5 Well-formed: PS3.7 Table D.3-14.
+        # 6 Well-formed: PS3.7 Table D.3-14.
         credential = _credential(offered)
         checked("its fields are those of its type")
-        # 6 Good.
+        # 7 Good.
         vouched, provider = self._examined(credential, node, claimed, source)
         assurance = Assurance(identity_type, tls, verified_by=provider, valid_until=vouched.valid_until)
-        return Authenticated(vouched.principal, assurance, vouched.server_response)
+        return Authenticated(vouched.principal, assurance, vouched.server_response, why)
 
     def _examined(
         self, credential: Credential, node: NodeIdentity, claimed: str | None, source: str
@@ -139,7 +152,8 @@ def claimed_name(offered: OfferedIdentity) -> str | None:
     if offered.identity_type not in (1, 2):
         return None
     try:
-        return username_from_wire(offered.primary.reveal())
+        name, _ = glass.split(offered.identity_type, offered.primary.reveal())
+        return username_from_wire(name)
     except RecordInvalid:
         return None
 

@@ -6,6 +6,8 @@ The names here are those of ``schema.cedarschema``. A test loads the shipped sch
 import json
 import unicodedata
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeAlias
 
 from auth.policy.model import AccessRequest, Action
@@ -31,8 +33,13 @@ STUDY_ATTRIBUTES: Final[Mapping[str, Kind]] = {
 ALWAYS_PRESENT: Final = frozenset({"study_uid"} | {name for name, kind in STUDY_ATTRIBUTES.items() if kind == "set"})
 STUDY: Final = "Study"
 ARCHIVE: Final = {"type": "Archive", "id": "archive"}
-ABOUT_THE_ARCHIVE: Final = frozenset({Action.ASSOCIATE, Action.ECHO, Action.ADMINISTER})
+ABOUT_THE_ARCHIVE: Final = frozenset({Action.ASSOCIATE, Action.ECHO, Action.ADMINISTER, Action.BREAK_GLASS})
 """Actions whose resource is the archive itself; every other acts on a study."""
+
+CLOCK: Final = ("date", "time", "weekday")
+"""Circumstances that change while an association lasts; what reads them is decided anew each minute."""
+PURPOSE: Final = "purpose_of_use"
+"""The attribute of a person that is also the purpose of the request."""
 
 EntityUid: TypeAlias = dict[str, str]
 """``{"type": ..., "id": ...}``"""
@@ -49,13 +56,17 @@ def node_uid(node: NodeIdentity) -> EntityUid:
 
 
 def subject_entities(
-    node: NodeIdentity, principal: Principal | None, readable: Callable[[str], bool]
+    node: NodeIdentity,
+    principal: Principal | None,
+    readable: Callable[[str], bool],
+    destination: NodeIdentity | None = None,
 ) -> list[dict[str, Any]]:
-    """Node and person as Cedar entities, roles as parents.
+    """Nodes and person as Cedar entities, roles as parents.
 
     ``readable`` says which attributes of a person the schema declares; the others are unknown to every policy.
     """
-    entities = [{"uid": node_uid(node), "attrs": {}, "parents": _roles(node.roles)}]
+    nodes = {known.name: known for known in (destination, node) if known is not None}
+    entities = [{"uid": node_uid(known), "attrs": {}, "parents": _roles(known.roles)} for known in nodes.values()]
     if principal is not None:
         attributes = {name: value for name, value in principal.attributes.items() if readable(name)}
         entities.append(
@@ -81,15 +92,30 @@ def circumstances(request: AccessRequest) -> dict[str, Any]:
         "node": {"__entity": node_uid(request.node)},
         "tls": assurance.tls,
         "trust": request.node.trust.value,
+        "break_glass": request.break_glass,
     }
     if request.principal is not None:
         context["person"] = {"__entity": person_uid(request.principal)}
+        if PURPOSE in request.principal.attributes:
+            context["purpose"] = request.principal.attributes[PURPOSE]
     if assurance.identity_type is not None:
         context["identity_type"] = assurance.identity_type
     if assurance.verified_by is not None:
         context["verified_by"] = assurance.verified_by
+    if request.destination is not None:
+        context["destination"] = {"__entity": node_uid(request.destination)}
+    if request.source is not None and (address := _address(request.source)):
+        context["source"] = {"__extn": {"fn": "ip", "arg": address}}
+    if request.moment is not None:
+        context |= dict(zip(CLOCK, clock(request.moment), strict=True))
     context.update(request.context)
     return context
+
+
+def clock(moment: datetime) -> tuple[int, int, int]:
+    """The date YYYYMMDD, the time HHMM and the weekday (ISO 8601: Monday is 1) of a moment, in this machine's zone."""
+    local = moment.astimezone()
+    return local.year * 10_000 + local.month * 100 + local.day, local.hour * 100 + local.minute, local.isoweekday()
 
 
 def cedar_literal(uid: EntityUid) -> str:
@@ -115,6 +141,15 @@ def _escaped(character: str, *, at_start: bool) -> str:
     if character.isprintable() and not (at_start and unicodedata.combining(character)):
         return character
     return f"\\u{{{ord(character):x}}}"
+
+
+def _address(source: str) -> str | None:
+    """An address as Cedar takes one: no zone, and IPv4 as itself where IPv6 carries it."""
+    try:
+        address = ip_address(source.partition("%")[0])
+    except ValueError:
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _roles(roles: frozenset[str]) -> list[EntityUid]:

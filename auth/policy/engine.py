@@ -6,7 +6,8 @@
 4. Whatever fails on the way denies. Nothing here raises because of what was asked.
 
 Where the answer does not depend on the study it is remembered, under everything it does depend on: the policy set,
-the subjects with their roles and attributes, the circumstances, the action. No policy can read the time of day.
+the subjects with their roles and attributes, the action, and those circumstances that some policy reads: only where one
+reads the clock is a question asked again each minute.
 """
 
 import threading
@@ -18,7 +19,9 @@ from typing import Any, Final, TypeAlias
 from auth.policy.attributes import (
     ABOUT_THE_ARCHIVE,
     ARCHIVE,
+    CLOCK,
     circumstances,
+    clock,
     node_uid,
     person_uid,
     study_entity,
@@ -170,7 +173,7 @@ _ARCHIVE_ENTITY: Final[dict[str, Any]] = {"uid": ARCHIVE, "attrs": {}, "parents"
 
 
 def _prepared(edition: _Edition, request: AccessRequest) -> _Prepared:
-    key = _key(request)
+    key = _key(edition.policies, request)
     known = edition.prepared.get(key)
     if known is None:
         known = _prepare(edition, request)
@@ -180,14 +183,19 @@ def _prepared(edition: _Edition, request: AccessRequest) -> _Prepared:
     return known
 
 
-def _key(request: AccessRequest) -> object:
-    node, person = request.node, request.principal
+def _key(policies: LoadedPolicies, request: AccessRequest) -> object:
+    node, person, destination, read = request.node, request.principal, request.destination, policies.circumstances
+    timed = request.moment is not None and (read is None or not read.isdisjoint(CLOCK))
     return (
         request.action,
         (node.name, node.roles, node.trust),
         person and (person.name, person.roles, frozenset(person.attributes.items())),
+        destination and (destination.name, destination.roles),
         request.assurance,
+        request.break_glass,
         frozenset(request.context.items()),
+        request.source if read is None or "source" in read else None,
+        clock(request.moment) if timed and request.moment is not None else None,
     )
 
 
@@ -195,7 +203,9 @@ def _prepare(edition: _Edition, request: AccessRequest) -> _Prepared:
     if request.principal is None and request.action in NEEDS_A_PERSON:
         return _Prepared((), (closed(),), Decision(False, _NO_PERSON))
     policies = edition.policies
-    facts = subject_entities(request.node, request.principal, lambda name: _readable(edition, name))
+    facts = subject_entities(
+        request.node, request.principal, lambda name: _readable(edition, name), request.destination
+    )
     entities = parse_entities(policies, facts)
     context = circumstances(request)
     uids = [*([person_uid(request.principal)] if request.principal else []), node_uid(request.node)]

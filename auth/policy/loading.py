@@ -22,12 +22,23 @@ from cedarpy import pst
 
 from auth.errors import PolicyInvalid
 from auth.policy import lint
-from auth.policy.attributes import ABOUT_THE_ARCHIVE, ARCHIVE, STUDY, STUDY_ATTRIBUTES, Kind, cedar_json, study_entity
+from auth.policy.attributes import (
+    ABOUT_THE_ARCHIVE,
+    ARCHIVE,
+    CLOCK,
+    STUDY,
+    STUDY_ATTRIBUTES,
+    Kind,
+    cedar_json,
+    study_entity,
+)
 from auth.policy.model import Action, Obligations
 
 SCHEMA_FILE: Final = "schema.cedarschema"
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_UNDERSTOOD: Final = frozenset({"id", "reason", "hide"})
+_UNDERSTOOD: Final = frozenset({"id", "reason", "hide", "flag", "results", "keys", "volume"})
+_LIMIT: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_FILING: Final = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"})
 _PROBE: Final[Mapping[Kind, object]] = {"string": "", "long": 0, "set": [""]}
 
 
@@ -59,6 +70,8 @@ class LoadedPolicies:
     """Every role that some policy names."""
     reads: tuple["Reads", ...]
     """What each policy reads of studies."""
+    circumstances: frozenset[str] | None
+    """Which parts of the context some policy reads; None: any may be."""
     handle: Any = field(repr=False)
     schema: Any = field(repr=False)
 
@@ -92,6 +105,7 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
             part.id for part in lint.parts(compiled) if isinstance(part, pst.EntityUid) and str(part.type) == "Role"
         ),
         reads=tuple(map(_reads, compiled.values())),
+        circumstances=_circumstances(compiled),
         handle=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=compiled, template_links=())),
         schema=schema,
     )
@@ -99,8 +113,27 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
 
 def obligations_of(annotations: Mapping[str, str]) -> Obligations:
     """What a permit's annotations oblige to."""
-    hidden = (word.strip() for word in annotations.get("hide", "").split(","))
-    return Obligations(hide=frozenset(word for word in hidden if word), unknown=frozenset(annotations) - _UNDERSTOOD)
+    wanted = _words(annotations.get("keys", ""))
+    words = annotations.get("flag") or annotations.get("reason", "")
+    return Obligations(
+        hide=_words(annotations.get("hide", "")),
+        flag=frozenset({f"{annotations.get('id', '')}: {words}"} if "flag" in annotations else ()),
+        results=_limit(annotations.get("results")),
+        keys=frozenset({wanted} if wanted else ()),
+        volume=_limit(annotations.get("volume")),
+        unknown=frozenset(annotations) - _UNDERSTOOD,
+    )
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",")) - {""}
+
+
+def _limit(text: str | None) -> int | None:
+    """A whole number above 0; what is none has been refused, and would be the least that there is."""
+    if text is None:
+        return None
+    return int(text) if _LIMIT.fullmatch(text) else 1
 
 
 def _refuse(findings: list[str]) -> None:
@@ -170,6 +203,11 @@ def _probe_request(action: Action, subject: str) -> dict[str, Any]:
             "identity_type": 0,
             "verified_by": "",
             "sop_class": "",
+            "break_glass": True,
+            "purpose": "",
+            "source": {"__extn": {"fn": "ip", "arg": "127.0.0.1"}},
+            "destination": {"__entity": {"type": "Node", "id": "-"}},
+            **dict.fromkeys(CLOCK, 0),
         },
     }
 
@@ -200,12 +238,22 @@ def _annotation_findings(policy: Any, is_keyword: Callable[[str], bool] | None) 
     if policy.effect == "forbid":
         pointless = sorted(set(policy.annotations) - {"id", "reason"})
         return [f"@{name} on a forbid obliges nobody" for name in pointless]
-    if "hide" not in policy.annotations:
-        return []
-    hidden = obligations_of(policy.annotations).hide
-    if not hidden:
-        return ["@hide names no attribute"]
-    return [f"@hide: {word} is no DICOM keyword" for word in sorted(hidden) if is_keyword and not is_keyword(word)]
+    findings = []
+    for name in sorted({"hide", "keys"} & set(policy.annotations)):
+        words = _words(policy.annotations[name] or "")
+        if not words:
+            findings.append(f"@{name} names no attribute")
+        findings += [
+            f"@{name}: {word} is no DICOM keyword" for word in sorted(words) if is_keyword and not is_keyword(word)
+        ]
+        if name == "hide":
+            findings += [
+                f"@hide: {word} names the object itself, and is never hidden" for word in sorted(words & _FILING)
+            ]
+    for name in sorted({"results", "volume"} & set(policy.annotations)):
+        if not _LIMIT.fullmatch(policy.annotations[name] or ""):
+            findings.append(f"@{name} is no whole number above 0")
+    return findings
 
 
 def _validation_findings(texts: Mapping[str, str], schema: Any) -> list[str]:
@@ -247,6 +295,18 @@ def _reads(policy: Any) -> Reads:
         frozenset(attributes),
         any(str(uid.type) == STUDY for uid in uids),
     )
+
+
+def _circumstances(policies: Mapping[str, Any]) -> frozenset[str] | None:
+    """The parts of the context that are read by name, unless it is also used as a whole."""
+    context = pst.Var("context")
+    named: list[str] = []
+    uses = 0
+    for part in lint.parts(policies):
+        uses += part == context
+        if isinstance(part, pst.GetAttr | pst.HasAttr) and part.base == context:
+            named.append(part.attr if isinstance(part, pst.GetAttr) else part.attrs[0])
+    return frozenset(named) if uses == len(named) else None
 
 
 def _roles_asked(principal: Any) -> frozenset[str] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -42,6 +43,14 @@ class AccessRequest:
     resource_id: str | None = None
     resource: Mapping[str, object] | None = None
     context: Mapping[str, object] = field(default_factory=dict)
+    source: str | None = None
+    """The address that the connection came from; a policy reads it as an ``ipaddr``."""
+    moment: datetime | None = None
+    """When it is asked, an aware time; policies read date, time and weekday of this machine's time zone."""
+    destination: NodeIdentity | None = None
+    """Where objects are to be moved to."""
+    break_glass: bool = False
+    """The person has broken the glass at this node, gave a reason, and it still counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +59,31 @@ class Obligations:
 
     hide: frozenset[str] = frozenset()
     """Keywords of attributes that the person may neither see nor match on."""
+    flag: frozenset[str] = frozenset()
+    """Words of rules that permit and have a security officer told."""
+    results: int | None = None
+    """Matches that one query may return at most."""
+    keys: frozenset[frozenset[str]] = frozenset()
+    """Of each group of keywords a query has to give one a value."""
+    volume: int | None = None
+    """Objects that the person may retrieve in a day (UTC) at most."""
     unknown: frozenset[str] = frozenset()
     """Obligations by name that this release does not implement."""
 
     def union(self, other: "Obligations") -> "Obligations":
-        """Obligations are united, never intersected."""
-        return Obligations(self.hide | other.hide, self.unknown | other.unknown)
+        """Obligations are united, never intersected; of two limits the lower one holds."""
+        return Obligations(
+            self.hide | other.hide,
+            self.flag | other.flag,
+            _lower(self.results, other.results),
+            self.keys | other.keys,
+            _lower(self.volume, other.volume),
+            self.unknown | other.unknown,
+        )
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

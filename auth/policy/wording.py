@@ -45,6 +45,16 @@ def _policy_line(policies: LoadedPolicies, identifier: str) -> str:
 def obligation_lines(obligations: Obligations) -> list[str]:
     """What a decision obliges to."""
     lines = [f"hidden: {', '.join(sorted(obligations.hide))}"] if obligations.hide else []
+    lines += [f"flagged: {words}" for words in sorted(obligations.flag)]
+    if obligations.results is not None:
+        lines.append(f"at most {obligations.results} matches of a query")
+    lines += [f"a query gives one of these a value: {', '.join(sorted(group))}" for group in _sorted(obligations.keys)]
+    if obligations.volume is not None:
+        lines.append(f"at most {obligations.volume} objects a day")
     if obligations.unknown:
         lines.append(f"obligations that nobody here carries out: {', '.join(sorted(obligations.unknown))}")
     return lines
+
+
+def _sorted(groups: frozenset[frozenset[str]]) -> list[frozenset[str]]:
+    return sorted(groups, key=sorted)

@@ -71,13 +71,18 @@ def spliced_deflated(chunks: Iterable[_Bytes], splices: Sequence[Splice]) -> Ite
         IntegrityFault: a splice lies beyond the data set.
         MalformedDataSet: the chunks cannot be inflated.
     """
+    return deflated(spliced(inflated(chunks), splices))
+
+
+def deflated(pieces: Iterable[_Bytes]) -> Iterator[bytes]:
+    """A data set, deflated and padded (PS3.5 A.5)."""
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     length = 0
-    for piece in spliced(inflated(chunks), splices):
-        deflated = deflate.compress(piece)
-        if deflated:
-            length += len(deflated)
-            yield deflated
+    for piece in pieces:
+        out = deflate.compress(piece)
+        if out:
+            length += len(out)
+            yield out
     rest = deflate.flush()
     length += len(rest)
     yield rest + b"\0" if length & 1 else rest

@@ -7,6 +7,7 @@ pydicom, so that services are judged without the product's own tokenizer.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -18,10 +19,16 @@ from archive.audit.events import AuditEvent
 from archive.enforcement.attributes import is_keyword
 from archive.enforcement.pep import PolicyEnforcementPoint
 from archive.errors import AuditUnavailable
+from archive.records.masked import MaskedRecords
+from archive.records.overrides import OverrideRecords
+from archive.records.volume import VolumeRecords
+from archive.services.retrieve import RetrievalRecords
 from archive.session import AssociationSession
 from auth.policy.engine import PolicyEngine
 from auth.ports import NodeRecord, UserRecord
 from auth.principal import NodeIdentity, Principal
+from storage.confidentiality.mask import Mask
+from storage.confidentiality.masked_object import MaskedObject
 from storage.errors import IntegrityFault, MalformedDataSet
 from storage.identifiers import new_object_id
 from storage.index.columns import WANTED, key_of, rows_of
@@ -40,6 +47,7 @@ from storage.instance import (
     Trailer,
 )
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
+from tests.simulators.encoding import MOMENT, signing_key
 from tests.simulators.records import MemoryNodes, MemoryUsers
 from tests.simulators.subjects import session, standing
 
@@ -190,7 +198,13 @@ class MemoryRepository:
         if instance.key.sop_instance_uid in self.damaged:
             raise IntegrityFault("not what was written")
         self.open_objects += 1
-        return MemoryOutgoing(self, self.objects[instance.address])
+        return MemoryOutgoing(self, self.objects[instance.address], instance.key.sop_instance_uid)
+
+    def open_masked(self, instance: StoredInstance, hidden: frozenset[int]) -> MaskedObject:
+        return MaskedObject(self.open(instance), instance, self.mask(hidden), signing_key().signer, MOMENT)
+
+    def mask(self, hidden: frozenset[int]) -> Mask:
+        return Mask(hidden, b"k" * 32)
 
     damaged: frozenset[str] = frozenset()
     """SOP Instance UIDs whose bytes are not what was written."""
@@ -199,7 +213,8 @@ class MemoryRepository:
 class MemoryOutgoing:
     """One object on its way out."""
 
-    def __init__(self, repository: MemoryRepository, data: bytes) -> None:
+    def __init__(self, repository: MemoryRepository, data: bytes, sop_instance_uid: str) -> None:
+        self.sop_instance_uid = sop_instance_uid
         self._repository = repository
         self._data = data
         self._closed = False
@@ -240,8 +255,19 @@ class World:
         self.index = IndexEngine.open(directory / "index.sqlite")
         self.reader = IndexReader(self.index)
         self.repository = MemoryRepository(self.index)
+        self.records = IndexEngine.open(directory / "records.sqlite", prepare=None)
+        self.masked = MaskedRecords(self.records)
+        self.overrides = OverrideRecords(self.records, clock=self.now)
+        self.kept = RetrievalRecords(self.masked, VolumeRecords(self.records, clock=self.now))
+        self.moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
         engine = PolicyEngine.load(policies, is_keyword)
-        self.pep = PolicyEnforcementPoint(engine, self.trail, standing(self.nodes, self.users))
+        self.pep = PolicyEnforcementPoint(
+            engine, self.trail, standing(self.nodes, self.users), glass=self.overrides, clock=self.now
+        )
+
+    def now(self) -> datetime:
+        """What the clock of this world says."""
+        return self.moment
 
     def admit(self, at: NodeIdentity, who: Principal | None = None) -> AssociationSession:
         """Register both as they are, and open a session."""
@@ -267,3 +293,4 @@ class World:
 
     def close(self) -> None:
         self.index.close()
+        self.records.close()

@@ -9,7 +9,7 @@ from archive.errors import ArchiveError, AuditUnavailable, TrailDamaged
 from auth.errors import AuthError
 from storage.errors import StorageError
 
-ANSWERED_ON_THE_WIRE = {204, 205, 207, 208, 301, 310, 311, 312, 313, 314, 315, 330, 331}
+ANSWERED_ON_THE_WIRE = {204, 205, 207, 208, 231, 301, 310, 311, 312, 313, 314, 315, 330, 331, 332, 333, 334}
 """Of these only peers hear, as a status or a rejection."""
 
 

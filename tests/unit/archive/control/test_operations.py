@@ -20,8 +20,11 @@ from archive.enforcement.attributes import is_keyword
 from archive.errors import AuditUnavailable, UsageInvalid
 from archive.home import Home
 from archive.metrics import Metrics
+from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
+from archive.records.overrides import OverrideRecords
 from archive.records.users import UserRecords
+from archive.records.volume import VolumeRecords
 from archive.settings import Settings
 from auth.errors import PolicyInvalid, RecordExists, RecordInvalid, RecordMissing
 from auth.node import authority
@@ -103,6 +106,9 @@ def archive(tmp_path, own_authority):
             nodes=NodeRecords(database),
             users=UserRecords(database),
             presented=PresentedInMemory(),
+            masked=MaskedRecords(database),
+            volumes=VolumeRecords(database),
+            overrides=OverrideRecords(database),
             repository=Repository(),
             metrics=Metrics(),
             _held=held.pop_all(),

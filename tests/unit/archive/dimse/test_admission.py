@@ -14,6 +14,7 @@ from archive.audit.events import (
 )
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.channel import Peer, Rejected
+from archive.services.glass import GlassService
 from archive.upper_layer.negotiation import (
     APPLICATION_CONTEXT,
     AssociationRequest,
@@ -73,7 +74,12 @@ class Door:
         people = Authenticator(Chain([AssertedUsers(world.users), LocalPasscodes(world.users)]), Unthrottled())
         self.people = people
         self.admission = AssociationAdmission(
-            ae_title="STRONGROOM", nodes=self.verifier, people=people, pep=world.pep, audit=world.trail
+            ae_title="STRONGROOM",
+            nodes=self.verifier,
+            people=people,
+            pep=world.pep,
+            glass=GlassService(world.overrides, world.pep, world.trail),
+            audit=world.trail,
         )
 
     def set_node(self, **changes):

@@ -15,7 +15,7 @@ from archive.upper_layer.limits import Limits
 from storage.index.predicate import EVERYTHING
 from storage.index.state import begin_rebuild
 from storage.transfer_syntax import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from tests.simulators.memory_archive import World, decoded, encoded, image
+from tests.simulators.memory_archive import POLICIES, World, decoded, encoded, image
 from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.subjects import node, person
 
@@ -50,6 +50,34 @@ def radiologist(world):
 @pytest.fixture
 def researcher(world):
     return MemoryChannel(world.admit(node("researcher"), person("researcher", name="rita")), CONTEXT)
+
+
+LIMITED = '@id("p") @results("2") @keys("PatientID,StudyDate") permit (principal in Role::"r", action, resource);'
+
+
+@pytest.fixture
+def limited(tmp_path, world):
+    folder = tmp_path / "limited"
+    folder.mkdir()
+    (folder / "schema.cedarschema").write_bytes((POLICIES / "schema.cedarschema").read_bytes())
+    (folder / "one.cedar").write_text(LIMITED)
+    world.pep._engine.reload(folder)
+    return MemoryChannel(world.admit(node("r"), person("r")), CONTEXT)
+
+
+@pytest.mark.parametrize("keys", [{}, {"PatientID": ""}, {"PatientID": "*"}, {"PatientName": "DOE^JOHN"}])
+def test_a_query_that_gives_no_key_a_value_that_it_has_to_is_refused(world, provider, limited, keys):
+    found, final, _ = find(provider, limited, StudyInstanceUID="", **keys)
+    assert found == [] and final.status == 0xC012
+    assert isinstance(world.trail.events[-1], AccessRefused)
+
+
+def test_a_query_ends_with_a700_after_as_many_matches_as_the_policy_allows(provider, limited):
+    found, final, _ = find(provider, limited, StudyInstanceUID="", StudyDate="20000101-")
+    assert len(found) == 2 and final.status == 0xA700
+    limited.sent.clear()
+    found, final, _ = find(provider, limited, StudyInstanceUID="", PatientID="P1")
+    assert len(found) == 1 and final.status == 0
 
 
 def find(provider, channel, context=CONTEXT, data=None, **keys):

@@ -41,7 +41,9 @@ def world(tmp_path):
 
 @pytest.fixture
 def provider(world):
-    return RetrieveProvider(RetrieveService(world.reader, world.repository, world.pep, world.trail), Limits())
+    return RetrieveProvider(
+        RetrieveService(world.reader, world.repository, world.pep, world.trail, world.kept), Limits()
+    )
 
 
 @pytest.fixture
@@ -252,7 +254,9 @@ def test_objects_gone_between_selection_and_reading_are_counted_failed(world, ch
             found = list(world.reader.instances(predicate, scope))
             return iter(found if self.calls == 1 else found[:1])
 
-    provider = RetrieveProvider(RetrieveService(Shrinking(), world.repository, world.pep, world.trail), Limits())
+    provider = RetrieveProvider(
+        RetrieveService(Shrinking(), world.repository, world.pep, world.trail, world.kept), Limits()
+    )
     _, _, final = get(provider, channel, StudyInstanceUID="1.2.1")
     assert (final.status, counters(final)) == (0xB000, (None, 1, 2, 0))
     assert transferred(world) == [(0, [("1.2.1", {CT: 1})]), (4, [("1.2.1", {CT: 2})])]
@@ -288,7 +292,7 @@ def test_bytes_that_are_no_identifier_are_c000(world, provider, channel):
     assert final.status == 0xC000 and len(world.trail.events) == 1
 
 
-@pytest.mark.parametrize("role", ["modality", "researcher", "service"])
+@pytest.mark.parametrize("role", ["modality", "service"])
 def test_who_may_not_retrieve_is_0124_and_told_once(world, provider, role):
     channel = MemoryChannel(world.admit(node(role), person(role)), CONTEXT, TAKES_CT)
     stores, _, final = get(provider, channel, StudyInstanceUID="1.2.1")

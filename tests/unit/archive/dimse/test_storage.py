@@ -34,7 +34,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def provider(world):
-    return StorageProvider(StoreService(world.repository, world.pep, world.trail), Limits())
+    return StorageProvider(StoreService(world.repository, world.pep, world.trail, world.masked), Limits())
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_peer_that_vanishes_leaves_nothing_and_is_told_once(world, provider, c
 
 
 def test_a_data_set_over_the_budget_ends_the_association_and_leaves_nothing(world, channel):
-    service = StoreService(world.repository, world.pep, world.trail)
+    service = StoreService(world.repository, world.pep, world.trail, world.masked)
     provider = StorageProvider(service, Limits(data_set_bytes=100))
     with pytest.raises(LimitExceeded):
         store(provider, channel)

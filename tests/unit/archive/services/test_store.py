@@ -20,7 +20,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def service(world):
-    return StoreService(world.repository, world.pep, world.trail)
+    return StoreService(world.repository, world.pep, world.trail, world.masked)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.simulators.subjects import assurance, node, person
 
 POLICIES = Path(__file__).parents[4] / "config" / "policies"
 NAME = "HOUSE^GREGORY"
-ROLES = ("modality", "radiologist", "researcher", "physician", "service", "administrator")
+ROLES = ("modality", "radiologist", "researcher", "physician", "service", "administrator", "emergency")
 
 PLAIN: dict[str, object] = {}
 RESTRICTED = {"labels": frozenset({"restricted"})}
@@ -35,6 +35,7 @@ ALWAYS = {
     "physician": {Action.ASSOCIATE},
     "service": {Action.ASSOCIATE, Action.ECHO},
     "administrator": {Action.ASSOCIATE, Action.ADMINISTER},
+    "emergency": {Action.ASSOCIATE, Action.ECHO, Action.BREAK_GLASS},
 }
 IMAGES = {
     "radiologist": (
@@ -145,5 +146,5 @@ def test_nothing_is_hidden_under_other_roles(engine: PolicyEngine, role: str) ->
             assert not engine.decide(asked(action, role, study)).obligations.hide
 
 
-def test_shipped_policies_name_the_six_roles(engine: PolicyEngine) -> None:
+def test_shipped_policies_name_these_roles(engine: PolicyEngine) -> None:
     assert engine.policies.roles == set(ROLES)
