@@ -13,7 +13,7 @@ from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
 from archive.upper_layer.commands import Field
 from archive.upper_layer.limits import Limits
-from storage.integrity.signed_item import Trust
+from storage.integrity.trust import Trust
 from storage.integrity.verifier import verify_signatures
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from tests.simulators.encoding import signing_key

@@ -16,8 +16,8 @@ from storage.confidentiality.masking import masked
 from storage.errors import CannotBeMasked
 from storage.identifiers import ObjectId, Uid
 from storage.instance import InstanceKey, StoredInstance, StudyFacts
-from storage.integrity.signed_item import Trust
 from storage.integrity.splice import deflated
+from storage.integrity.trust import Trust
 from storage.integrity.verifier import verify_signatures
 from storage.transfer_syntax import TransferSyntax, transfer_syntax
 from tests.simulators.dicom_files import packaged, read, valid
