@@ -5,10 +5,12 @@ implementations; everything else takes what it needs as an argument.
 calls them holds it.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from archive.audit.checkpoint import CheckpointMaker
 from archive.audit.events import Actor, Alert, Outcome, SecurityAlert
@@ -39,10 +41,17 @@ from auth.policy.loading import LoadedPolicies
 from auth.policy.loading import load as load_policies
 from storage.blobs.filesystem import FilesystemBlobs
 from storage.index.engine import IndexEngine
+from storage.ingest.intake import IntakesHere, IntakeTools
+from storage.ingest.nursery import Nursery
+from storage.ingest.pool import IntakePool
 from storage.integrity.element_events import StreamLimits
 from storage.integrity.signature import Signer
+from storage.ports import Intakes
 from storage.recovery import RecoveryReport
 from storage.repository import Parts, Repository, now
+
+_MAX_PROCESSES: Final = 8
+"""That take objects in, unless the settings say otherwise: by then the disk is what is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,11 @@ class Archive:
         self._held.close()
 
 
-def open_archive(home: Home) -> Archive:
+def open_archive(home: Home, *, serving: bool = False) -> Archive:
     """Open a home for writing, and put right what a crash left. The caller holds its lock.
+
+    ``serving``: many objects will come, which processes of their own take in. They are forked, so the caller must not
+    have started a thread yet.
 
     Raises:
         SettingsInvalid, HomeInvalid, SecretExposed: the home is not in order.
@@ -105,6 +117,9 @@ def open_archive(home: Home) -> Archive:
     home.require()
     settings = load_settings(home.settings)
     with ExitStack() as held:
+        blobs = FilesystemBlobs(home.blobs, reserve_bytes=settings.storage.reserve_bytes)
+        intakes = _intakes(home, settings, blobs, serving=serving)
+        held.callback(intakes.close)
         keyring = load_keyring(home, settings)
         policies = PolicyEngine.load(home.inside(settings.policy.directory), is_keyword)
         authority = load_authority(home.inside(settings.keys.authority))
@@ -121,13 +136,13 @@ def open_archive(home: Home) -> Archive:
         index = IndexEngine.open(home.index, durable=False)
         held.callback(index.close)
         parts = Parts(
-            blobs=FilesystemBlobs(home.blobs, reserve_bytes=settings.storage.reserve_bytes),
+            blobs=blobs,
             ledger=home.ledger,
             keyring=keyring,
+            intakes=intakes,
             signer=Signer(signer_key, authority.signer_certificate),
             engine=index,
             journal=TrailJournal(trail),
-            limits=_stream_limits(settings.limits),
         )
         repository = Repository.start(parts)
         held.callback(repository.close)
@@ -164,6 +179,17 @@ def _stream_limits(limits: Limits) -> StreamLimits:
         inflation=limits.inflation_ratio,
         tokenizer_seconds=limits.tokenizer_seconds,
     )
+
+
+def _intakes(home: Home, settings: Settings, blobs: FilesystemBlobs, *, serving: bool) -> Intakes:
+    def tools() -> IntakeTools:
+        authority = load_authority(home.inside(settings.keys.authority))
+        signer = Signer(authority.signer_key(), authority.signer_certificate)
+        return IntakeTools(blobs, load_keyring(home, settings), signer, _stream_limits(settings.limits))
+
+    if not serving:
+        return IntakesHere(tools())
+    return IntakePool(Nursery(tools), blobs, settings.storage.processes or min(os.cpu_count() or 1, _MAX_PROCESSES))
 
 
 def _keeper(trail: AuditTrail, home: Home, settings: Settings, stamper: Stamper | None) -> CheckpointKeeper:

@@ -75,7 +75,7 @@ class Serving:
         self._launcher = Operator.this().actor
         sys.setswitchinterval(_SWITCH_SECONDS)
         with ExitStack() as undo:
-            self.archive = open_archive(home)
+            self.archive = open_archive(home, serving=True)
             undo.callback(self.archive.close)
             files = self.archive.authority.files
             self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)

@@ -76,6 +76,8 @@ class StorageSettings:
 
     reserve_bytes: int = 1_073_741_824
     """Free space that storing never touches."""
+    processes: int = 0
+    """That take objects in, beside the one that serves; 0: as many as there are processors, at most 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.least_bytes_per_second": (1, 1_048_576),
     "limits.rate_seconds": (1, 3_600),
     "storage.reserve_bytes": (0, 2**50),
+    "storage.processes": (0, 64),
     "trail.timestamp_seconds": (0.1, 60),
 }
 _COUNT: Final = (1, 2**31)

@@ -41,7 +41,6 @@ from storage.index.writer import IndexEntry
 from storage.instance import SealedInstance, StoreOutcome, StoreReceipt
 from storage.integrity.ledger import MAX_BATCH, Event, Ledger
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
-from storage.staging import commitment
 
 RECORDABLE: Final = frozenset({LABELLED, UNLABELLED, AUTHORITY})
 """Events that are no object, and that `Committer.record` takes."""
@@ -88,7 +87,7 @@ class _Store(_Work[StoreReceipt]):
     def __init__(self, sealed: SealedInstance, provenance: dict[str, object]) -> None:
         super().__init__()
         self.sealed = sealed
-        self.signatures = frozenset({*sealed.trailer.foreign_signatures, sealed.trailer.signature_value_digest})
+        self.signatures = sealed.content.signatures
         self.event = Event(STORED, _facts(sealed), provenance)
         self.twins: list[_Store] = []
         """The same object once more in the same batch."""
@@ -103,8 +102,8 @@ class _Store(_Work[StoreReceipt]):
 
     def is_same(self, canonical_digest: bytes, signatures: frozenset[bytes]) -> bool:
         """Whether this is that object, and brings no signature that it lacks (DESIGN 5, rule 2)."""
-        trailer = self.sealed.trailer
-        return trailer.canonical_digest == canonical_digest and signatures.issuperset(trailer.foreign_signatures)
+        content = self.sealed.content
+        return content.canonical_digest == canonical_digest and signatures >= content.foreign_signatures
 
     def receipt(
         self, outcome: StoreOutcome, object_id: ObjectId, sequence: int, differs: tuple[str, ...]
@@ -302,7 +301,7 @@ class Committer:
                 else:
                     work.fail(InstanceConflict("another object is kept under this SOP Instance UID"))
             elif (twin := first.get(work.uid)) is not None:
-                if work.is_same(twin.sealed.trailer.canonical_digest, twin.signatures):
+                if work.is_same(twin.sealed.content.canonical_digest, twin.signatures):
                     twin.twins.append(work)
                 else:
                     work.fail(InstanceConflict("another object is being kept under this SOP Instance UID"))
@@ -375,5 +374,5 @@ def _facts(sealed: SealedInstance) -> dict[str, object]:
         "object_id": received.object_id,
         "address": received.address.hex(),
         "size": received.size,
-        "commitment": commitment(sealed.trailer),
+        "commitment": sealed.content.commitment,
     }

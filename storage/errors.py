@@ -91,6 +91,12 @@ class IndexFault(StorageError):
     number = 213
 
 
+class IngestFailed(StorageError):
+    """The process that took an object in ended or fell silent; nothing of it is kept, and it may be sent again."""
+
+    number = 215
+
+
 class IntegrityFault(StorageError):
     """Stored bytes are not what was written: a failed authentication tag, digest, chain or signature."""
 

@@ -108,7 +108,6 @@ class ReceivedInstance:
     key: InstanceKey
     declared: DeclaredInstance
     rows: InstanceRows
-    inspection: Inspection
     object_id: ObjectId
     address: bytes
     """HMAC-SHA-256 of the received bytes under the store key."""
@@ -142,11 +141,29 @@ class Trailer:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedContent:
+    """What a commit has to know of a sealed object's content."""
+
+    canonical_digest: bytes
+    foreign_signatures: frozenset[bytes]
+    """SHA-256 of each signature value that the object brought at its top level."""
+    own_signature: bytes
+    """SHA-256 of the signature value that the archive added."""
+    commitment: str
+    """What the ledger says of the content: salted, in hexadecimal digits (`storage.ingest.intake.commitment`)."""
+
+    @property
+    def signatures(self) -> frozenset[bytes]:
+        """SHA-256 of every top-level signature value of the object as it goes out."""
+        return self.foreign_signatures | {self.own_signature}
+
+
+@dataclass(frozen=True, slots=True)
 class SealedInstance:
     """Signed, its trailer written and its bytes on stable storage; ready to be committed."""
 
     received: ReceivedInstance
-    trailer: Trailer
+    content: SealedContent
     staged: StagedBytes = field(repr=False)
 
 

@@ -1,11 +1,14 @@
 """What storage needs from outside and what it promises inside, as protocols. One contract suite each."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from storage.health import Health
 from storage.identifiers import ObjectId
-from storage.instance import StagedBytes
+from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StagedBytes
 
 
 class BlobWriter(Protocol):
@@ -84,6 +87,64 @@ class BlobStore(Protocol):
 
     def sweep(self) -> int:
         """At start-up: discard everything that is staged; how many objects that were."""
+
+
+class Intake(StagedBytes, ABC):
+    """One object on its way in: written, finished, sealed, and in the end always discarded or left. One thread's.
+
+    It is itself the handle on what it staged, which `ReceivedInstance` carries; hence no protocol, but a base class.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes; the view is not kept.
+
+        Raises:
+            MalformedDataSet, DataSetLimitExceeded: what the sender sent; what is staged is removed.
+            OutOfSpace, StoreReadOnly, IngestFailed: what the disk or the system said; likewise.
+        """
+
+    @abstractmethod
+    def finish(self) -> ReceivedInstance:
+        """The data set is complete.
+
+        Raises:
+            DataSetMismatch: it is not the object that the command announced, or lacks a UID that files it.
+            What `write` raises, for bytes written before too. What is staged is removed in any case.
+        """
+
+    @abstractmethod
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
+        """Sign what was received, write the trailer and put the object on stable storage.
+
+        Raises:
+            OutOfSpace, StoreReadOnly, IngestFailed: what is staged is removed.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what is staged; idempotent, and nothing at all once the object is published, or was left."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Let the synced object keep its staging name: whether it is committed is for the next start to find out."""
+
+
+class Intakes(Protocol):
+    """Where objects are taken in. Adapters: `storage.ingest.intake.IntakesHere`, `storage.ingest.pool.IntakePool`."""
+
+    def begin(self, declared: DeclaredInstance, health: Health) -> Intake:
+        """Open an intake; ``health`` is told where the disk failed.
+
+        Raises:
+            UnsupportedTransferSyntax: its syntax encodes no data set that is stored.
+            OutOfSpace, StoreReadOnly, IngestFailed: nothing is taken in at present.
+        """
+
+    def close(self) -> None:
+        """End what it works with; idempotent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,12 @@ from storage.index.columns import WANTED, rows_of
 from storage.index.committed import STORED, Committed, apply_committed, check_known, kept_content
 from storage.index.engine import IndexEngine
 from storage.index.writer import IndexEntry
+from storage.ingest.intake import commitment
 from storage.instance import Inspection
 from storage.integrity.inspection import DataSetInspector
 from storage.integrity.ledger import MAX_BATCH, Ledger
 from storage.outgoing import verified
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
-from storage.staging import commitment
 from storage.transfer_syntax import transfer_syntax
 
 _Item = TypeVar("_Item")

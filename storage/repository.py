@@ -19,14 +19,18 @@ from storage.health import Health
 from storage.index import state
 from storage.index.engine import IndexEngine
 from storage.index.reader import IndexReader
-from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StoredInstance, StoreReceipt
-from storage.integrity.element_events import StreamLimits
+from storage.instance import (
+    DeclaredInstance,
+    ReceivedInstance,
+    SealedInstance,
+    StoredInstance,
+    StoreReceipt,
+)
 from storage.integrity.ledger import Event, Ledger
 from storage.integrity.signature import Signer
 from storage.outgoing import OutgoingBytes
-from storage.ports import BlobStore, CommitJournal, LedgerEntry
+from storage.ports import BlobStore, CommitJournal, Intake, Intakes, LedgerEntry
 from storage.recovery import Recovery
-from storage.staging import Intake
 
 
 def now() -> datetime:
@@ -42,11 +46,10 @@ class Parts:
     ledger: Path
     """The ledger's folder, whose parent exists."""
     keyring: Keyring
+    intakes: Intakes
     signer: Signer
     engine: IndexEngine
     journal: CommitJournal
-    limits: StreamLimits | None = None
-    """What one data set may ask of its reader; None: the defaults."""
 
 
 class Repository:
@@ -101,18 +104,18 @@ class Repository:
 
         Raises:
             UnsupportedTransferSyntax: its syntax encodes no data set that is stored.
-            StoreReadOnly, OutOfSpace, StoreNotReady: nothing is stored at present.
+            StoreReadOnly, OutOfSpace, StoreNotReady, IngestFailed: nothing is stored at present.
         """
         self._check_writable()
-        return Intake(declared, self._parts.blobs, self._parts.keyring, self._health, self._parts.limits)
+        return self._parts.intakes.begin(declared, self._health)
 
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         """Sign, write the trailer with the provenance (JSON values), and sync the object.
 
         Raises:
-            StoreReadOnly, OutOfSpace: the disk failed; what was staged is removed.
+            StoreReadOnly, OutOfSpace, IngestFailed: it could not be done; what was staged is removed.
         """
-        return self._intake(received).seal(received, self._parts.signer, provenance, self._clock())
+        return _intake(received).seal(received, provenance, self._clock())
 
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
         """Make an object visible, durable, recorded and findable, in that order, before returning.
@@ -126,7 +129,7 @@ class Repository:
                 all the same, and the store is read-only.
             StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step before it failed.
         """
-        intake = self._intake(sealed.received)
+        intake = _intake(sealed.received)
         try:
             self._check_writable()
             return self._committer.commit(sealed, dict(provenance))
@@ -197,7 +200,7 @@ class Repository:
         return counted[0]
 
     def close(self) -> None:
-        """Finish what is being committed, and stop. Engine and journal are the caller's to close. Idempotent."""
+        """Finish what is being committed, and stop. The other parts are the caller's to close. Idempotent."""
         self._committer.close()
         self._ledger.close()
 
@@ -206,8 +209,9 @@ class Repository:
         if self._rebuilding:
             raise StoreNotReady("the index is being rebuilt")
 
-    @staticmethod
-    def _intake(received: ReceivedInstance) -> Intake:
-        if not isinstance(received.staged, Intake):
-            raise StoreReadOnly("the object was not staged here")
-        return received.staged
+
+def _intake(received: ReceivedInstance) -> Intake:
+    """What took the object in: its own handle on what it staged."""
+    if not isinstance(received.staged, Intake):
+        raise StoreReadOnly("the object was not staged here")
+    return received.staged

@@ -2,7 +2,7 @@
 
 The order of one store, none of which can be skipped because each step takes what the one before made:
 
-1. bytes into staging, encrypted and inspected on the way (`storage.staging`);
+1. bytes into staging, encrypted and inspected on the way (`storage.ingest`);
 2. the data set is the object that the command announced;
 3. the enforcement point gives a grant for the study that the data set itself names;
 4. our signature and the trailer, on stable storage;

@@ -42,18 +42,12 @@ class FileWriter:
     def __init__(self, path: Path, reserve_bytes: int) -> None:
         self._path = path
         self._reserve = reserve_bytes
-        self._staged = False
         with _coded("an object's file cannot be made"):
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, disk.PRIVATE_FILE)
-        try:
-            self._check_room(0)
-        except StorageError:
-            self.discard()
-            raise
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. Raises `OutOfSpace`, `StoreReadOnly`."""
-        self._check_room(len(data))
+        _check_room(self._file, len(data), self._reserve)
         with _coded("an object cannot be written"):
             disk.write_all(self._file, data)
 
@@ -75,12 +69,6 @@ class FileWriter:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
-
-    def _check_room(self, length: int) -> None:
-        with _coded("the file system does not say how full it is"):
-            room = os.fstatvfs(self._file)
-        if room.f_bavail * room.f_frsize - length < self._reserve:
-            raise OutOfSpace("the file system has no room above the reserve")
 
 
 class FileReader:
@@ -142,9 +130,21 @@ class FilesystemBlobs:
 
     def create(self, object_id: ObjectId) -> FileWriter:
         """Begin an object. Raises `OutOfSpace`, `StoreReadOnly`."""
-        if _OBJECT_ID.fullmatch(object_id) is None:
-            raise ValueError("not an object id")
-        return FileWriter(self._staging / object_id, self._reserve)
+        self.check_room()
+        return FileWriter(self._staging_path(object_id), self._reserve)
+
+    def check_room(self) -> None:
+        """Whether an object may be begun. Raises `OutOfSpace`, `StoreReadOnly`."""
+        _check_room(self._staging, 0, self._reserve)
+
+    def staged_file(self, object_id: ObjectId) -> StagedFile:
+        """What another process staged of an object, and synced."""
+        return StagedFile(self._staging_path(object_id))
+
+    def unstage(self, object_id: ObjectId) -> None:
+        """Remove an object's staging name, if it has one. Failing is no failure: `sweep` will."""
+        with suppress(OSError):
+            self._staging_path(object_id).unlink(missing_ok=True)
 
     def publish(self, address: bytes, staged: StagedBytes) -> None:
         """Name the file by its address, and sync the folder. Raises as the port says."""
@@ -217,6 +217,11 @@ class FilesystemBlobs:
             disk.sync_folder(self._staging)
         return len(names)
 
+    def _staging_path(self, object_id: ObjectId) -> Path:
+        if _OBJECT_ID.fullmatch(object_id) is None:
+            raise ValueError("not an object id")
+        return self._staging / object_id
+
     def _staged_names(self) -> list[str]:
         with _coded("staging cannot be read"):
             return sorted(path.name for path in self._staging.iterdir() if _OBJECT_ID.fullmatch(path.name))
@@ -248,6 +253,13 @@ class _coded:  # noqa: N801  (used as a function)
             if error.errno in _FULL:
                 raise self._full(f"{self._what}: the file system is full") from error
             raise StoreReadOnly(f"{self._what}: {error.strerror}") from error
+
+
+def _check_room(place: Path | int, length: int, reserve_bytes: int) -> None:
+    with _coded("the file system does not say how full it is"):
+        room = os.statvfs(place)
+    if room.f_bavail * room.f_frsize - length < reserve_bytes:
+        raise OutOfSpace("the file system has no room above the reserve")
 
 
 def _staged_path(staged: StagedBytes) -> Path:

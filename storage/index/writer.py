@@ -78,13 +78,13 @@ class IndexEntry:
     @classmethod
     def of(cls, sealed: SealedInstance, ledger_sequence: int) -> "IndexEntry":
         """The entry of an object that the ledger holds under this sequence."""
-        received, trailer = sealed.received, sealed.trailer
+        received, content = sealed.received, sealed.content
         return cls(
             rows=received.rows,
             object_id=received.object_id,
             address=received.address,
-            canonical_digest=trailer.canonical_digest,
-            signatures=frozenset({*trailer.foreign_signatures, trailer.signature_value_digest}),
+            canonical_digest=content.canonical_digest,
+            signatures=content.signatures,
             size=received.size,
             ledger_sequence=ledger_sequence,
         )

@@ -39,12 +39,12 @@ from storage.instance import (
     DeclaredInstance,
     Inspection,
     ReceivedInstance,
+    SealedContent,
     SealedInstance,
     StagedBytes,
     StoredInstance,
     StoreOutcome,
     StoreReceipt,
-    Trailer,
 )
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from tests.simulators.encoding import MOMENT, signing_key
@@ -130,9 +130,7 @@ class MemoryIntake:
         inspection = Inspection(values, digest, (), (), (), len(self.data), None)
         rows = rows_of(inspection, self.declared)
         key = key_of(inspection, self.declared)
-        received = ReceivedInstance(
-            key, self.declared, rows, inspection, new_object_id(), digest, len(self.data), StagedBytes()
-        )
+        received = ReceivedInstance(key, self.declared, rows, new_object_id(), digest, len(self.data), StagedBytes())
         self.repository.staged[received.object_id] = bytes(self.data)
         return received
 
@@ -168,9 +166,8 @@ class MemoryRepository:
 
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         self.stumble("seal")
-        digest = received.inspection.canonical_digest
-        trailer = Trailer(digest, received.address, received.size, (), "2.25.1", b"s" * 32, (), (), (), b"", b"")
-        return SealedInstance(received, trailer, received.staged)
+        content = SealedContent(received.address, frozenset(), b"s" * 32, "")
+        return SealedInstance(received, content, received.staged)
 
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
         self.stumble("commit")

@@ -14,6 +14,7 @@ from storage.blobs.filesystem import FilesystemBlobs
 from storage.crypto.keyring import Keyring
 from storage.identifiers import uid
 from storage.index.engine import IndexEngine
+from storage.ingest.intake import IntakesHere, IntakeTools
 from storage.instance import DeclaredInstance, SealedInstance, StoreReceipt
 from storage.integrity.signature import Signer
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
@@ -115,7 +116,9 @@ class ObjectStore:
         engine = IndexEngine.open(self.index)
         self._open.append(engine)
         real = FilesystemBlobs(self.folder / "blobs", reserve_bytes=self.reserve)
-        parts = Parts(blobs(real), self.ledger, self.keyring, signer(), engine, journal or self.journal)
+        kept = blobs(real)
+        intakes = IntakesHere(IntakeTools(kept, self.keyring, signer()))
+        parts = Parts(kept, self.ledger, self.keyring, intakes, signer(), engine, journal or self.journal)
         repository = Repository.start(parts, clock=lambda: datetime.now(UTC))
         self._open.append(repository)
         return repository

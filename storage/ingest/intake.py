@@ -1,7 +1,7 @@
 """One object on its way in: encrypted and inspected as it arrives, never whole in memory, never in clear on disk.
 
-Everything that costs time and can be done for one object alone is done here, in the thread of its association: digests,
-encryption, the signature, and the sync of its file. The committer is left with what must be done in order.
+Everything that costs time and can be done for one object alone is done here: digests, encryption, the signature, and
+the sync of its file. The committer is left with what must be done in order.
 """
 
 import hashlib
@@ -9,47 +9,73 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from storage.blobs.format import BlobSealer
 from storage.crypto.keyring import Keyring
 from storage.errors import StorageError, StoreReadOnly
 from storage.health import Health
-from storage.identifiers import new_object_id
+from storage.identifiers import ObjectId, new_object_id
 from storage.index.columns import WANTED, key_of, rows_of
-from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StagedBytes, Trailer
+from storage.instance import (
+    DeclaredInstance,
+    Inspection,
+    ReceivedInstance,
+    SealedContent,
+    SealedInstance,
+    Trailer,
+)
 from storage.integrity.element_events import StreamLimits
 from storage.integrity.inspection import DataSetInspector
 from storage.integrity.signature import Signer
-from storage.ports import BlobStore
+from storage.ports import BlobStore, Intake
 from storage.transfer_syntax import transfer_syntax
 
 SALT_BYTES = 32
 
 
-class Intake(StagedBytes):
-    """One object's bytes, until it is committed or discarded. Used by one thread."""
+@dataclass(frozen=True, slots=True)
+class IntakeTools:
+    """What an intake works with."""
 
-    __slots__ = ("_address", "_blob", "_declared", "_health", "_inspector", "_left", "_object_id", "_size", "_writer")
+    blobs: BlobStore
+    keyring: Keyring
+    signer: Signer
+    limits: StreamLimits | None = None
+    """What one data set may ask of its reader; None: the defaults."""
 
-    def __init__(
-        self,
-        declared: DeclaredInstance,
-        blobs: BlobStore,
-        keyring: Keyring,
-        health: Health,
-        limits: StreamLimits | None = None,
-    ) -> None:
+
+class IntakeHere(Intake):
+    """One object's bytes, until it is committed or discarded (`storage.ports.Intake`)."""
+
+    __slots__ = (
+        "_address",
+        "_blob",
+        "_declared",
+        "_health",
+        "_inspection",
+        "_inspector",
+        "_left",
+        "_object_id",
+        "_size",
+        "_tools",
+        "_writer",
+    )
+
+    def __init__(self, tools: IntakeTools, declared: DeclaredInstance, object_id: ObjectId, health: Health) -> None:
         """Raises `UnsupportedTransferSyntax`, `OutOfSpace`, `StoreReadOnly`."""
+        self._tools = tools
         self._declared = declared
         self._health = health
-        self._inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED, limits)
-        self._address = hmac.new(keyring.address_key, digestmod=hashlib.sha256)
+        self._inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED, tools.limits)
+        self._inspection: Inspection | None = None
+        self._address = hmac.new(tools.keyring.address_key, digestmod=hashlib.sha256)
         self._size = 0
         self._left = False
-        self._object_id = new_object_id()
-        self._writer = blobs.create(self._object_id)
-        self._blob = BlobSealer(keyring, self._object_id, declared, self._writer.write)
+        self._object_id = object_id
+        self._writer = tools.blobs.create(object_id)
+        self._blob = BlobSealer(tools.keyring, object_id, declared, self._writer.write)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes; the view is not kept.
@@ -63,12 +89,8 @@ class Intake(StagedBytes):
             self._address.update(data)
             self._size += len(data)
             self._blob.write(data)
-        except StoreReadOnly as error:
-            self._health.fail(str(error))
-            self.discard()
-            raise
-        except StorageError:
-            self.discard()
+        except StorageError as error:
+            self._failed(error)
             raise
 
     def finish(self) -> ReceivedInstance:
@@ -83,32 +105,32 @@ class Intake(StagedBytes):
             inspection = self._inspector.finish()
             rows = rows_of(inspection, self._declared)
             key = key_of(inspection, self._declared)
-        except StorageError:
-            self.discard()
+        except StorageError as error:
+            self._failed(error)
             raise
+        self._inspection = inspection
         self._blob.finish()
         return ReceivedInstance(
             key=key,
             declared=self._declared,
             rows=rows,
-            inspection=inspection,
             object_id=self._object_id,
             address=self._address.digest(),
             size=self._size,
             staged=self,
         )
 
-    def seal(
-        self, received: ReceivedInstance, signer: Signer, provenance: Mapping[str, object], moment: datetime
-    ) -> SealedInstance:
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
         """Sign what was received, write the trailer and sync the file.
 
         Raises:
             OutOfSpace, StoreReadOnly: what the disk said; what is staged is removed.
         """
-        inspection = received.inspection
+        inspection = self._inspection
+        if inspection is None:
+            raise ValueError("nothing was received whole")
         try:
-            signature = signer.sign(inspection, transfer_syntax(self._declared.transfer_syntax), moment)
+            signature = self._tools.signer.sign(inspection, transfer_syntax(self._declared.transfer_syntax), moment)
             trailer = Trailer(
                 canonical_digest=inspection.canonical_digest,
                 received_digest=received.address,
@@ -123,13 +145,9 @@ class Intake(StagedBytes):
                 provenance=json.dumps(provenance, separators=(",", ":")).encode("ascii"),
             )
             self._blob.seal(trailer)
-            return SealedInstance(received, trailer, self._writer.stage())
-        except StoreReadOnly as error:
-            self._health.fail(str(error))
-            self.discard()
-            raise
-        except StorageError:
-            self.discard()
+            return SealedInstance(received, sealed_content(trailer), self._writer.stage())
+        except StorageError as error:
+            self._failed(error)
             raise
 
     def discard(self) -> None:
@@ -140,6 +158,35 @@ class Intake(StagedBytes):
     def leave(self) -> None:
         """Let the synced object keep its staging name: whether it is committed is for the next start to find out."""
         self._left = True
+
+    def _failed(self, error: StorageError) -> None:
+        if isinstance(error, StoreReadOnly):
+            self._health.fail(str(error))
+        self.discard()
+
+
+class IntakesHere:
+    """Takes objects in by the threads that ask for it (`storage.ports.Intakes`)."""
+
+    def __init__(self, tools: IntakeTools) -> None:
+        self._tools = tools
+
+    def begin(self, declared: DeclaredInstance, health: Health) -> IntakeHere:
+        """Open an intake. Raises `UnsupportedTransferSyntax`, `OutOfSpace`, `StoreReadOnly`."""
+        return IntakeHere(self._tools, declared, new_object_id(), health)
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def sealed_content(trailer: Trailer) -> SealedContent:
+    """What a commit has to know of the object behind a trailer."""
+    return SealedContent(
+        canonical_digest=trailer.canonical_digest,
+        foreign_signatures=frozenset(trailer.foreign_signatures),
+        own_signature=trailer.signature_value_digest,
+        commitment=commitment(trailer),
+    )
 
 
 def commitment(trailer: Trailer) -> str:
