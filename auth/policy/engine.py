@@ -38,6 +38,7 @@ from auth.policy.evaluation import (
 )
 from auth.policy.loading import LoadedPolicies, load
 from auth.policy.model import NEEDS_A_PERSON, AccessRequest, Decision, Obligations, Residual
+from auth.policy.shadow import Report, Shadow
 from auth.policy.wording import obligation_lines, residual_lines, summary, verdict_lines
 
 MAX_REMEMBERED: Final = 2048
@@ -85,6 +86,7 @@ class PolicyEngine:
     def __init__(self, policies: LoadedPolicies) -> None:
         self._edition = _Edition(policies, 1)
         self._reloading = threading.Lock()
+        self._beside: tuple[_Edition, Shadow] | None = None
 
     @classmethod
     def load(cls, directory: Path, is_keyword: Callable[[str], bool] | None = None) -> "PolicyEngine":
@@ -103,6 +105,15 @@ class PolicyEngine:
         with self._reloading:
             self._edition = _Edition(policies, self._edition.generation + 1)
 
+    def shadow(self, policies: LoadedPolicies | None, report: Report | None = None) -> None:
+        """Ask another set the same from now on, and note where it differs; None: no longer."""
+        self._beside = None if policies is None else (_Edition(policies, 0), Shadow(policies.fingerprint, report))
+
+    @property
+    def beside(self) -> Shadow | None:
+        """What was noted of the other set; None: there is none."""
+        return self._beside[1] if self._beside else None
+
     @property
     def generation(self) -> int:
         """Counts up with every policy set."""
@@ -115,36 +126,26 @@ class PolicyEngine:
 
     def decide(self, request: AccessRequest) -> Decision:
         """Permit or deny one request. Never raises; a study that is needed and not given denies."""
-        edition = self._edition
-        try:
-            prepared = _prepared(edition, request)
-            if prepared.decision is not None:
-                return prepared.decision
-            if request.resource is None or request.resource_id is None:
-                return Decision(False, "it depends on the study, and none was named")
-            return _decided(edition, prepared, [(request.resource_id, request.resource)])[0]
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
-            return _failed(error)
+        decision = _decide(self._edition, request)
+        if (beside := self._beside) is not None:
+            beside[1].compare(request, request.resource_id or "", decision, _decide(beside[0], request))
+        return decision
 
     def decide_all(self, request: AccessRequest, studies: Sequence[Study]) -> list[Decision]:
         """As `decide` for many studies, in their order; equal ones, as far as policies read them, are decided once."""
-        edition = self._edition
-        try:
-            prepared = _prepared(edition, request)
-            if prepared.decision is not None:
-                return [prepared.decision] * len(studies)
-            keys = [_as_read(prepared, study) for study in studies]
-            decisions = _decided_by_key(edition, prepared, dict(zip(keys, studies, strict=True)))
-            return [decisions[key] for key in keys]
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
-            return [_failed(error)] * len(studies)
+        decisions = _decide_all(self._edition, request, studies)
+        if (beside := self._beside) is not None:
+            for (uid, _), live, other in zip(studies, decisions, _decide_all(beside[0], request, studies), strict=True):
+                beside[1].compare(request, uid, live, other)
+        return decisions
 
     def residuals(self, request: AccessRequest) -> tuple[Residual, ...]:
         """What is left of the policies before the study is known, for each subject; *all* must hold. Never raises."""
-        try:
-            return _prepared(self._edition, request).residuals
-        except Exception:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
-            return (closed(),)
+        left = _residuals(self._edition, request)
+        if (beside := self._beside) is not None:
+            live, other = _reach(left), _reach(_residuals(beside[0], request))
+            beside[1].compare(request, "", live, other)
+        return left
 
     def explain(self, request: AccessRequest) -> Explanation:
         """Which policies decide a request, in words. Without a study: which would still depend on it. Never raises."""
@@ -167,6 +168,46 @@ class PolicyEngine:
             return Explanation(decision, (*lines, *obligation_lines(decision.obligations)))
         except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
             return Explanation(decision, (_failed(error).reason,))
+
+
+def _decide(edition: _Edition, request: AccessRequest) -> Decision:
+    try:
+        prepared = _prepared(edition, request)
+        if prepared.decision is not None:
+            return prepared.decision
+        if request.resource is None or request.resource_id is None:
+            return Decision(False, "it depends on the study, and none was named")
+        return _decided(edition, prepared, [(request.resource_id, request.resource)])[0]
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+        return _failed(error)
+
+
+def _decide_all(edition: _Edition, request: AccessRequest, studies: Sequence[Study]) -> list[Decision]:
+    try:
+        prepared = _prepared(edition, request)
+        if prepared.decision is not None:
+            return [prepared.decision] * len(studies)
+        keys = [_as_read(prepared, study) for study in studies]
+        decisions = _decided_by_key(edition, prepared, dict(zip(keys, studies, strict=True)))
+        return [decisions[key] for key in keys]
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+        return [_failed(error)] * len(studies)
+
+
+def _residuals(edition: _Edition, request: AccessRequest) -> tuple[Residual, ...]:
+    try:
+        return _prepared(edition, request).residuals
+    except Exception:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
+        return (closed(),)
+
+
+def _reach(residuals: Sequence[Residual]) -> Decision:
+    """Whether any study may be within reach at all, and under which obligations."""
+    obligations = Obligations()
+    for left in residuals:
+        obligations = obligations.union(left.obligations)
+    reachable = all(left.constant is not False for left in residuals)
+    return Decision(reachable, "some studies" if reachable else "no study", obligations)
 
 
 _ARCHIVE_ENTITY: Final[dict[str, Any]] = {"uid": ARCHIVE, "attrs": {}, "parents": []}

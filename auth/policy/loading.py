@@ -22,6 +22,7 @@ from cedarpy import pst
 
 from auth.errors import PolicyInvalid
 from auth.policy import lint
+from auth.policy.analysis import idle_rules
 from auth.policy.attributes import (
     ABOUT_THE_ARCHIVE,
     ARCHIVE,
@@ -72,6 +73,8 @@ class LoadedPolicies:
     """What each policy reads of studies."""
     circumstances: frozenset[str] | None
     """Which parts of the context some policy reads; None: any may be."""
+    idle: tuple[str, ...]
+    """What is said of rules that make no difference; no reason to refuse the set."""
     handle: Any = field(repr=False)
     schema: Any = field(repr=False)
 
@@ -96,16 +99,18 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
     _refuse(findings)
     compiled = {key: _compilable(name, policy, findings) for key, (name, policy) in policies.items()}
     _refuse(findings)
+    obligations = {key: obligations_of(policy.annotations) for key, policy in compiled.items()}
     return LoadedPolicies(
         fingerprint=fingerprint,
         effects={key: policy.effect for key, policy in compiled.items()},
-        obligations={key: obligations_of(policy.annotations) for key, policy in compiled.items()},
+        obligations=obligations,
         reasons={key: policy.annotations.get("reason", "") for key, policy in compiled.items()},
         roles=frozenset(
             part.id for part in lint.parts(compiled) if isinstance(part, pst.EntityUid) and str(part.type) == "Role"
         ),
         reads=tuple(map(_reads, compiled.values())),
         circumstances=_circumstances(compiled),
+        idle=tuple(idle_rules(compiled, obligations)),
         handle=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=compiled, template_links=())),
         schema=schema,
     )
@@ -144,7 +149,7 @@ def _refuse(findings: list[str]) -> None:
 def _read(directory: Path) -> dict[str, str]:
     texts = {}
     try:
-        paths = [directory / SCHEMA_FILE, *sorted(directory.glob("*.cedar"))]
+        paths = [_schema_path(directory), *sorted(directory.glob("*.cedar"))]
         for path in paths:
             texts[path.name] = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
@@ -152,6 +157,12 @@ def _read(directory: Path) -> dict[str, str]:
     except OSError as error:
         raise PolicyInvalid(f"{error.filename or directory}: {error.strerror}") from None
     return texts
+
+
+def _schema_path(directory: Path) -> Path:
+    """The schema of a folder: its own, or that of the folder above, which sets beside each other share."""
+    own, shared = directory / SCHEMA_FILE, directory.parent / SCHEMA_FILE
+    return shared if directory.is_dir() and not own.exists() and shared.is_file() else own
 
 
 def _fingerprint(texts: Mapping[str, str]) -> str:

@@ -1,0 +1,17 @@
+"""Predicates as SQL that a person can read: for explanations, never for execution."""
+
+from typing import Final
+
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.index.columns import Level
+from storage.index.compiler import compile_predicate
+from storage.index.predicate import Predicate
+
+_DIALECTS: Final = {"sqlite": sqlite.dialect, "postgresql": postgresql.dialect}
+
+
+def sql_text(predicate: Predicate, dialect: str) -> str:
+    """The condition on rows of studies, values in their places. Raises `IndexFault` as `compile_predicate`."""
+    condition = compile_predicate(predicate, Level.STUDY, dialect)
+    return str(condition.compile(dialect=_DIALECTS[dialect](), compile_kwargs={"literal_binds": True}))
