@@ -114,6 +114,18 @@ class CommandRefused(ArchiveError):
         self.status = status
 
 
+class DestinationUnknown(ArchiveError):
+    """The move destination is not a registered node that can be reached (PS3.4 C.4.2.1.5)."""
+
+    number = 413
+
+
+class NodeUnreachable(ArchiveError):
+    """A node that we connect to cannot be reached, is not the one registered, or does not take what we offer."""
+
+    number = 412
+
+
 class TransferBroken(ArchiveError):
     """An object could not be sent to its end; nothing that makes sense can follow, the association is aborted."""
 

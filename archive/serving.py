@@ -27,7 +27,8 @@ from archive.control.operator import Operator
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
-from archive.dimse.retrieve import RetrieveProvider
+from archive.dimse.requestor import Requestor
+from archive.dimse.retrieve import GetProvider, MoveProvider
 from archive.dimse.server import DicomServer, Endpoint
 from archive.dimse.storage import StorageProvider
 from archive.dimse.verification import VerificationProvider
@@ -37,6 +38,7 @@ from archive.errors import ListenFailed
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.people import People, Surroundings
+from archive.services.destinations import Destinations
 from archive.services.glass import GlassService, GlassWatch
 from archive.services.query import QueryService
 from archive.services.retrieve import RetrievalRecords, RetrieveService
@@ -48,7 +50,7 @@ from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
 from auth.identity.throttle import Throttle
 from auth.node.peer import NodeVerifier
-from auth.node.tls import ServerTls
+from auth.node.tls import ServerTls, destination_context
 from storage.repository import now
 
 _log = structlog.get_logger("strongroom.serve")
@@ -170,20 +172,27 @@ def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> Dic
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
     standing = RegisteredStanding(archive.nodes, chain, now)
     pep = PolicyEnforcementPoint(archive.policies, audit, standing, glass=archive.overrides, clock=now)
+    verifier = NodeVerifier(archive.nodes, archive.authority.node_ca)
     admission = AssociationAdmission(
         ae_title=title,
-        nodes=NodeVerifier(archive.nodes, archive.authority.node_ca),
+        nodes=verifier,
         people=Authenticator(chain, Throttle(), insecure_without_tls=settings.identity.without_tls == INSECURE),
         pep=pep,
         glass=GlassService(archive.overrides, pep, audit),
         audit=audit,
     )
+    identities = archive.authority.files.server_identities
+    requestor = Requestor(
+        verifier, lambda: destination_context(identities), limits, without_tls=listen.plain == INSECURE
+    )
     kept = RetrievalRecords(archive.masked, archive.volumes)
+    retrieve = RetrieveService(repository.reader, repository, pep, audit, kept, Destinations(archive.nodes))
     dispatcher = ServiceDispatcher(
         verification=VerificationProvider(pep, limits),
         storage=StorageProvider(StoreService(repository, pep, audit, archive.masked), limits),
         query=QueryProvider(QueryService(repository.reader, pep, audit), title, limits),
-        retrieve=RetrieveProvider(RetrieveService(repository.reader, repository, pep, audit, kept), limits),
+        get=GetProvider(retrieve, limits),
+        move=MoveProvider(retrieve, requestor, title, limits),
         limits=limits,
     )
     endpoints = [Endpoint(listen.host, listen.port, tls.context)]

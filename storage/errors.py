@@ -55,12 +55,6 @@ class IdentifierInvalid(StorageError):
     number = 207
 
 
-class TooManyMatches(StorageError):
-    """A retrieval selects more objects than its counters can count (PS3.7 E.1: 16 bits); ask for it in parts."""
-
-    number = 208
-
-
 class OutOfSpace(StorageError):
     """The file system has no room above the reserve."""
 

@@ -51,6 +51,11 @@ class OutgoingBytes:
             raise
 
     @property
+    def signed_tags(self) -> tuple[int, ...]:
+        """What our signature covers."""
+        return self._blob.trailer.signed_tags
+
+    @property
     def length(self) -> int:
         """Bytes that `chunks` yields. Costs a pass over a deflated data set."""
         if self._length is None:

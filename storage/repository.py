@@ -13,6 +13,7 @@ from pathlib import Path
 from storage.committer import RECORDABLE, Committer
 from storage.confidentiality.mask import Mask
 from storage.confidentiality.masked_object import MaskedObject
+from storage.converted_object import ConvertedObject, Original
 from storage.crypto.keyring import Keyring
 from storage.errors import CommitUnfinished, StoreNotReady, StoreReadOnly
 from storage.health import Health
@@ -154,25 +155,35 @@ class Repository:
         self._check_writable()
         return self._committer.record(Event(event, dict(facts), dict(provenance)))
 
-    def open(self, stored: StoredInstance) -> OutgoingBytes:
+    def open(self, stored: StoredInstance, syntax: str | None = None) -> OutgoingBytes | ConvertedObject:
         """Verify every byte of an object, and give it out with our signature in place; the caller closes it.
+
+        ``syntax``: the transfer syntax to give it out in; None: the one that it is kept in.
 
         Raises:
             ObjectMissing: its bytes are not there.
             IntegrityFault: they are not what was stored.
             KeyUnavailable: the key that wrapped its key is not in the keyring.
+            NoOtherForm: it has no form in that syntax.
         """
-        return OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
+        original = OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
+        return original if syntax is None or syntax == stored.transfer_syntax else self._converted(original, syntax)
 
-    def open_masked(self, stored: StoredInstance, hidden: frozenset[int]) -> MaskedObject:
+    def open_masked(
+        self, stored: StoredInstance, hidden: frozenset[int], syntax: str | None = None
+    ) -> MaskedObject | ConvertedObject:
         """As `open`, without the attributes that are hidden, under another SOP Instance UID and signed anew.
 
         Raises:
             CannotBeMasked: it holds what no mask reaches.
-            ObjectMissing, IntegrityFault, KeyUnavailable: as `open`.
+            ObjectMissing, IntegrityFault, KeyUnavailable, NoOtherForm: as `open`.
         """
-        mask, original = self.mask(hidden), self.open(stored)
-        return MaskedObject(original, stored, mask, self._parts.signer, self._clock())
+        original = OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
+        masked = MaskedObject(original, stored, self.mask(hidden), self._parts.signer, self._clock())
+        return masked if syntax is None or syntax == stored.transfer_syntax else self._converted(masked, syntax)
+
+    def _converted(self, original: Original, syntax: str) -> ConvertedObject:
+        return ConvertedObject(original, syntax, self._parts.signer, self._clock())
 
     def mask(self, hidden: frozenset[int]) -> Mask:
         """The mask of these attributes; its UIDs are this archive's own."""

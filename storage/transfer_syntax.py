@@ -69,6 +69,16 @@ def transfer_syntax(uid: str) -> TransferSyntax:
     )
 
 
+_CONVERTIBLE: Final = (EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE)
+"""Encodings of the same elements, those that keep every VR first."""
+
+
+@cache
+def ways_out(uid: str) -> tuple[str, ...]:
+    """The other syntaxes that a data set stored in this one converts to without loss, the best first."""
+    return tuple(other for other in _CONVERTIBLE if other != uid) if uid in _CONVERTIBLE else ()
+
+
 @cache
 def supported() -> frozenset[str]:
     """Every transfer syntax UID of PS3.6 that encodes a stored data set, retired ones included."""

@@ -27,7 +27,7 @@ class Cast(Enum):
     LOG = auto()
     """Who accessed the log, and through what; the archive may have done so by itself (A.5.3.2)."""
     SENDING = auto()
-    """The archive as source, the peer as destination, and the person (A.5.3.3, A.5.3.7)."""
+    """The archive as source, the destination, the peer where that is another node, the person (A.5.3.3, A.5.3.7)."""
     RECEIVING = auto()
     """The peer as source, the archive as destination, and the person (A.5.3.7, A.5.3.10)."""
     ENTRY = auto()

@@ -214,6 +214,11 @@ class TransferBegun(AuditEvent):
     kind: ClassVar[str] = "transfer-begun"
     studies: tuple[StudyTouched, ...] = ()
     destination: str = ""
+    """The AE title that the instances go to."""
+    destination_node: str = ""
+    """The node of that title, where it is not the one that asked (C-MOVE)."""
+    destination_host: str = ""
+    """Where that node is reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,8 @@ class InstancesTransferred(AuditEvent):
     kind: ClassVar[str] = "instances-transferred"
     studies: tuple[StudyTouched, ...] = ()
     destination: str = ""
+    destination_node: str = ""
+    destination_host: str = ""
 
 
 class Alert(Enum):

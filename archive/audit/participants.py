@@ -6,6 +6,7 @@ person has the roles they had at admission as RoleIDCodes of our own scheme.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 
@@ -39,7 +40,10 @@ def participants(cast: Cast, facts: dict[str, Any], source: AuditSource) -> Iter
             yield _archive(source)
         case Cast.SENDING:
             yield _archive(source, SOURCE)
-            yield _peer(actor, DESTINATION, requestor="person" not in actor)
+            third = _third_party(facts)
+            if third:
+                yield _peer(third, DESTINATION, requestor=False)
+            yield _peer(actor, None if third else DESTINATION, requestor="person" not in actor)
             yield from _person(actor)
         case Cast.RECEIVING:
             yield _peer(actor, SOURCE, requestor="person" not in actor)
@@ -59,6 +63,17 @@ def participants(cast: Cast, facts: dict[str, Any], source: AuditSource) -> Iter
                 yield _peer(actor, None, requestor=False)
             yield from _person(actor, requestor=False)
             yield from _operator(actor, source, requestor=False)
+
+
+def _third_party(facts: dict[str, Any]) -> dict[str, Any]:
+    """Where instances go, as a peer, if that is not who asked for them (C-MOVE)."""
+    if not facts.get("destination_node"):
+        return {}
+    return {
+        "node": facts["destination_node"],
+        "ae_title": facts.get("destination"),
+        "address": facts.get("destination_host"),
+    }
 
 
 def _archive(source: AuditSource, part: Code | None = None) -> Element:
@@ -82,11 +97,20 @@ def _peer(actor: dict[str, Any], part: Code | None, *, requestor: bool) -> Eleme
         AlternativeUserID=f"AETITLES={actor['ae_title']}" if actor.get("ae_title") else None,
         UserIsRequestor=_boolean(requestor),
         NetworkAccessPointID=actor.get("address"),
-        NetworkAccessPointTypeCode=_NUMERIC_ADDRESS if actor.get("address") else None,
+        NetworkAccessPointTypeCode=_kind_of(actor["address"]) if actor.get("address") else None,
     )
     if part is not None:
         participant.append(coded("RoleIDCode", part))
     return participant
+
+
+def _kind_of(address: str) -> str:
+    """Peers that connect have numeric addresses; a destination may be registered by its name."""
+    try:
+        ip_address(address)
+    except ValueError:
+        return _MACHINE_NAME
+    return _NUMERIC_ADDRESS
 
 
 def _person(actor: dict[str, Any], *, requestor: bool = True) -> Iterator[Element]:

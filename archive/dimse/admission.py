@@ -27,7 +27,7 @@ from archive.audit.events import (
     UserAuthenticated,
 )
 from archive.dimse.channel import Admitted, Peer, Rejected
-from archive.dimse.sop_classes import FIND, GET, STORAGE, VERIFICATION
+from archive.dimse.sop_classes import MESSAGES, STORAGE
 from archive.enforcement.grant import Grant
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -55,8 +55,10 @@ _NOT_NOW: Final = (2, 3, 1)
 
 _ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
 _MESSAGE_SYNTAXES: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
-_STORAGE_EXTENDED: Final = bytes((2, 0, 3, 0, 0, 0))
+_BIT_PRESERVING: Final = bytes((2, 0, 3, 0, 0, 0))
 """Level 2 (full), signatures bit preserving, no coercion (PS3.4 B.3.1)."""
+_FULL: Final = bytes((2, 0, 1, 0, 0, 0))
+"""As `_BIT_PRESERVING`, with no promise about signatures."""
 
 
 class NodeChecks(Protocol):
@@ -255,7 +257,7 @@ def _answer(request: AssociationRequest, authenticated: Authenticated) -> Associ
 def _result(context: ProposedContext) -> ContextResult:
     if context.abstract_syntax in STORAGE:
         syntax = acceptable(list(context.transfer_syntaxes))
-    elif context.abstract_syntax == VERIFICATION or context.abstract_syntax in FIND or context.abstract_syntax in GET:
+    elif context.abstract_syntax in MESSAGES:
         syntax = next((uid for uid in _MESSAGE_SYNTAXES if uid in context.transfer_syntaxes), None)
     else:
         # The transfer syntax of a refused context means nothing, and must not be what an unchecked peer wrote.
@@ -271,14 +273,16 @@ def _roles(proposed: Mapping[str, tuple[bool, bool]], accepted: Mapping[str, str
 
 
 def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -> dict[str, bytes]:
-    """Storage SOP Class Extended Negotiation (PS3.4 B.3.1), where it was offered.
+    """Storage SOP Class Extended Negotiation (PS3.4 B.3.1), where it was offered with as many bytes as it has.
 
-    Bit preservation is claimed where every context of the class is explicit VR (PS3.15 A.3).
+    Bit preservation is claimed where every accepted context of the class is explicit VR (PS3.15 A.3).
     """
-    implicit = {
-        context.abstract_syntax
-        for context, result in zip(request.contexts, results, strict=True)
-        if result.result != _ACCEPTED or result.transfer_syntax == IMPLICIT_LITTLE
+    accepted: dict[str, set[str]] = {}
+    for context, result in zip(request.contexts, results, strict=True):
+        if result.result == _ACCEPTED:
+            accepted.setdefault(context.abstract_syntax, set()).add(result.transfer_syntax)
+    return {
+        uid: _FULL if IMPLICIT_LITTLE in accepted[uid] else _BIT_PRESERVING
+        for uid, offer in request.extended.items()
+        if uid in accepted and uid in STORAGE and len(offer) == len(_FULL)
     }
-    classes = {context.abstract_syntax for context in request.contexts} & STORAGE - implicit
-    return {uid: _STORAGE_EXTENDED for uid, offer in request.extended.items() if uid in classes and len(offer) == 6}

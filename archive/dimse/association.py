@@ -21,12 +21,12 @@ from archive.upper_layer.commands import CommandBuffer, CommandSet, Field
 from archive.upper_layer.framing import (
     UNEXPECTED_PDU,
     AbortPdu,
-    AcceptorsPdu,
     AssociateRequestPdu,
     DataFragment,
     Framer,
     ReleaseReplyPdu,
     ReleaseRequestPdu,
+    StrayPdu,
     Unit,
 )
 from archive.upper_layer.limits import Limits
@@ -50,7 +50,7 @@ _EVENTS: Final = MappingProxyType(
         ReleaseRequestPdu: Event.RELEASE_REQUEST_RECEIVED,
         ReleaseReplyPdu: Event.RELEASE_REPLY_RECEIVED,
         AbortPdu: Event.ABORT_RECEIVED,
-        AcceptorsPdu: Event.ACCEPT_RECEIVED,
+        StrayPdu: Event.ACCEPT_RECEIVED,
     }
 )
 _log = structlog.get_logger("strongroom.association")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from archive.dimse.channel import AcceptedContext, Channel, IncomingData
-from archive.dimse.sop_classes import FIND, GET, STORAGE, VERIFICATION
+from archive.dimse.sop_classes import FIND, GET, MOVE, STORAGE, VERIFICATION
 from archive.dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from archive.errors import ProtocolViolation
 from archive.upper_layer.commands import CommandSet, Field, failure_rsp
@@ -35,14 +35,22 @@ class ServiceDispatcher:
     """Knows the providers (implements `archive.dimse.channel.Dispatcher`)."""
 
     def __init__(
-        self, *, verification: Provider, storage: Provider, query: Provider, retrieve: Provider, limits: Limits
+        self,
+        *,
+        verification: Provider,
+        storage: Provider,
+        query: Provider,
+        get: Provider,
+        move: Provider,
+        limits: Limits,
     ) -> None:
         self._limits = limits
         self._routes: dict[int, _Route] = {
             Field.C_ECHO_RQ: _Route(verification, frozenset({VERIFICATION})),
             Field.C_STORE_RQ: _Route(storage, STORAGE),
             Field.C_FIND_RQ: _Route(query, FIND),
-            Field.C_GET_RQ: _Route(retrieve, GET),
+            Field.C_GET_RQ: _Route(get, GET),
+            Field.C_MOVE_RQ: _Route(move, MOVE),
         }
 
     def handle(

@@ -1,40 +1,36 @@
-"""The Retrieve SCP by C-GET (PS3.4 C.4.3, PS3.7 9.1.3): objects as C-STORE sub-operations on the same association.
+"""The Retrieve SCPs: C-GET, objects on the same association, and C-MOVE, objects to another node (PS3.4 C.4.2, C.4.3;
+PS3.7 9.1.3, 9.1.4).
 
-The counters are exact: every object that was selected is counted once as completed, warning or failed, Remaining is in
-pending and cancelled responses only, and a failed object's UID is in the final identifier unless all went well.
+The identifier of a final response lists the objects that failed, unless all went well (C.4.2.1.4.2, C.4.3.1.3.2).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from archive.dimse.channel import AcceptedContext, Channel, IncomingData
+from archive.dimse.delivery import DestinationCarrier
 from archive.dimse.identifier import decode_identifier, failed_instances
 from archive.dimse.query import read_identifier
-from archive.dimse.sop_classes import GET
-from archive.dimse.status import (
-    ANSWERED,
-    CANCELLED,
-    PENDING,
-    SUB_OPERATIONS_FAILED_ALL,
-    SUB_OPERATIONS_FAILED_SOME,
-    SUCCESS,
-    Service,
-    is_warning,
-    refusal,
-)
-from archive.errors import ProtocolViolation, TransferBroken
+from archive.dimse.requestor import Requestor
+from archive.dimse.sop_classes import GET, MOVE
+from archive.dimse.status import ANSWERED, CANCELLED, SUCCESS, Service, refusal
+from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, run, store
+from archive.errors import TransferBroken
 from archive.services.query import Asked
 from archive.services.retrieve import Retrieval, RetrieveService
-from archive.upper_layer.commands import CommandSet, Field, SubOperations, c_get_rsp, c_store_rq
+from archive.upper_layer.commands import CommandSet, retrieve_rsp
 from archive.upper_layer.limits import Limits
 from auth.errors import AuthError
 from storage.errors import StorageError
+from storage.index.matching import QueryKey
 from storage.instance import StoredInstance
 from storage.transfer_syntax import transfer_syntax
 
 
-class RetrieveProvider:
-    """Answers C-GET requests."""
+class _RetrieveProvider(ABC):
+    """What both services have in common: an identifier in, sub-operations, a final response."""
+
+    _service_name: Service
 
     def __init__(self, service: RetrieveService, limits: Limits) -> None:
         self._service = service
@@ -43,27 +39,33 @@ class RetrieveProvider:
     def handle(
         self, channel: Channel, context: AcceptedContext, command: CommandSet, data: IncomingData | None
     ) -> None:
-        """Serve one C-GET-RQ to its final response."""
+        """Serve one request to its final response."""
         identifier = read_identifier(data, self._limits)
-        counted = _Counted()
+        counted = Counted()
         failed: bytes | None = None
         try:
-            with self._select(channel, context, identifier) as retrieval:
+            with self._asked(channel, context, command, identifier) as retrieval:
                 counted.total = retrieval.total
-                cancelled = _Transfer(channel, context, command, retrieval, counted).run()
+                carrier = self._carrier(channel, command, retrieval)
+                orderly = False
+                try:
+                    cancelled = run(channel, context.context_id, command, retrieval, carrier, counted)
+                    orderly = True
+                finally:
+                    carrier.close(orderly=orderly)
             # Only now, with what left in the audit, is the requestor told how it went.
             status = CANCELLED if cancelled else counted.final_status()
             counters = counted.counters(with_remaining=cancelled)
             if counted.failed_uids and status != SUCCESS:
                 failed = failed_instances(counted.failed_uids, transfer_syntax(context.transfer_syntax))
-            final = c_get_rsp(command, status, counters, has_identifier=failed is not None)
+            final = retrieve_rsp(command, status, counters, has_identifier=failed is not None)
         except ANSWERED as error:
-            refused = refusal(error, Service.GET)
+            refused = refusal(error, self._service_name)
             counted.give_up()
-            final = c_get_rsp(command, refused.status, counted.counters(), error_comment=refused.comment)
+            final = retrieve_rsp(command, refused.status, counted.counters(), error_comment=refused.comment)
         channel.send(context.context_id, final, None if failed is None else [failed])
 
-    def _select(self, channel: Channel, context: AcceptedContext, identifier: bytes) -> Retrieval:
+    def _asked(self, channel: Channel, context: AcceptedContext, command: CommandSet, identifier: bytes) -> Retrieval:
         session, syntax = channel.session, transfer_syntax(context.transfer_syntax)
         asked = Asked(context.abstract_syntax, syntax.uid, identifier)
         try:
@@ -71,114 +73,73 @@ class RetrieveProvider:
         except StorageError as error:
             self._service.refused(session, asked, str(error))
             raise
-        return self._service.select(session, asked, GET[context.abstract_syntax], keys)
+        return self._select(channel, asked, command, keys)
+
+    @abstractmethod
+    def _select(self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey]) -> Retrieval:
+        """What is asked for. Raises one of `ANSWERED`."""
+
+    @abstractmethod
+    def _carrier(self, channel: Channel, command: CommandSet, retrieval: Retrieval) -> Carrier:
+        """What takes the objects to where they go."""
 
 
-@dataclass(slots=True)
-class _Counted:
-    """The sub-operations of one C-GET."""
+class GetProvider(_RetrieveProvider):
+    """Answers C-GET requests."""
 
-    total: int = 0
-    completed: int = 0
-    warning: int = 0
-    failed: int = 0
-    failed_uids: list[str] = field(default_factory=list)
+    _service_name = Service.GET
 
-    @property
-    def remaining(self) -> int:
-        """Those that are still to come."""
-        return self.total - self.completed - self.warning - self.failed
+    def _select(self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey]) -> Retrieval:
+        return self._service.select(channel.session, asked, GET[asked.sop_class], keys)
 
-    def give_up(self) -> None:
-        """What has not been sent will not be."""
-        self.failed += self.remaining
-
-    def counters(self, *, with_remaining: bool = False) -> SubOperations:
-        """As a response tells them (PS3.7 9.3.3.2)."""
-        return SubOperations(self.completed, self.failed, self.warning, self.remaining if with_remaining else None)
-
-    def final_status(self) -> int:
-        """PS3.4 Table C.4-3: all, some or none of the sub-operations went well."""
-        if not self.failed and not self.warning:
-            return SUCCESS
-        if not self.completed and not self.warning:
-            return SUB_OPERATIONS_FAILED_ALL
-        return SUB_OPERATIONS_FAILED_SOME
+    def _carrier(self, channel: Channel, command: CommandSet, retrieval: Retrieval) -> Carrier:
+        return _SameAssociation(channel, retrieval)
 
 
-class _Transfer:
-    """The sub-operations of one C-GET, one after the other."""
+class MoveProvider(_RetrieveProvider):
+    """Answers C-MOVE requests."""
 
-    def __init__(
-        self,
-        channel: Channel,
-        context: AcceptedContext,
-        command: CommandSet,
-        retrieval: Retrieval,
-        counted: _Counted,
-    ) -> None:
+    _service_name = Service.MOVE
+
+    def __init__(self, service: RetrieveService, requestor: Requestor, ae_title: str, limits: Limits) -> None:
+        """``ae_title``: ours, by which destinations know us."""
+        super().__init__(service, limits)
+        self._requestor = requestor
+        self._ae_title = ae_title
+
+    def _select(self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey]) -> Retrieval:
+        model, destination = MOVE[asked.sop_class], command.move_destination
+        return self._service.select_for(channel.session, asked, model, keys, destination)
+
+    def _carrier(self, channel: Channel, command: CommandSet, retrieval: Retrieval) -> Carrier:
+        originator = (channel.session.calling_ae, command.message_id)
+        return DestinationCarrier(self._requestor, retrieval, self._ae_title, originator)
+
+
+class _SameAssociation:
+    """Carries the objects of a C-GET back to the requestor."""
+
+    def __init__(self, channel: Channel, retrieval: Retrieval) -> None:
         self._channel = channel
-        self._context = context
-        self._command = command
         self._retrieval = retrieval
-        self._counted = counted
-        self._contexts = _storage_contexts(channel.contexts)
+        self._contexts = StoreContexts.of_requestor(channel.contexts)
         self._message_id = 0
 
-    def run(self) -> bool:
-        """Send every object; whether the requestor cancelled before the last."""
-        for instance in self._retrieval.instances:
-            if self._channel.cancel_requested(self._command.message_id):
-                self._retrieval.cancelled()
-                return True
-            self._send(instance)
-            pending = c_get_rsp(self._command, PENDING, self._counted.counters(with_remaining=True))
-            self._channel.send(self._context.context_id, pending)
-        # Selected, and out of reach by the time they were read: a label came between, or they are gone.
-        self._counted.give_up()
-        return False
-
-    def _send(self, instance: StoredInstance) -> None:
-        """One sub-operation, counted, and told to the retrieval if the peer has the object."""
-        status = self._store(instance)
-        if status == SUCCESS:
-            self._counted.completed += 1
-        elif status is not None and is_warning(status):
-            self._counted.warning += 1
-        else:
-            self._counted.failed += 1
-            self._counted.failed_uids.append(instance.key.sop_instance_uid)
-            return
-        self._retrieval.transferred(instance)
-
-    def _store(self, instance: StoredInstance) -> int | None:
-        """The peer's status; None where the object cannot be sent to it at all."""
-        key = instance.key
-        context_id = self._contexts.get((key.sop_class_uid, instance.transfer_syntax))
-        if context_id is None:
+    def carry(self, instance: StoredInstance) -> int | None:
+        """See `Carrier.carry`."""
+        found = self._contexts.for_object(instance.key.sop_class_uid, instance.transfer_syntax)
+        if found is None:
             return None
+        context_id, syntax = found
         try:
-            outgoing = self._retrieval.open(instance)
+            outgoing = self._retrieval.open(instance, syntax)
         except (StorageError, AuthError):
             return None
         self._message_id = self._message_id % 0xFFFF + 1
         try:
-            request = c_store_rq(self._message_id, key.sop_class_uid, outgoing.sop_instance_uid)
-            self._channel.send(context_id, request, outgoing.chunks())
+            return store(self._channel, context_id, self._message_id, instance.key.sop_class_uid, outgoing)
         except StorageError as error:
             raise TransferBroken("an object could not be read to its end") from error
-        finally:
-            outgoing.close()
-        response = self._channel.receive_response(context_id)
-        if response.field != Field.C_STORE_RSP or response.message_id_being_responded_to != self._message_id:
-            raise ProtocolViolation("not the response to the sub-operation")
-        return response.status
 
-
-def _storage_contexts(contexts: Mapping[int, AcceptedContext]) -> dict[tuple[str, str], int]:
-    """Where the requestor takes objects: it accepted the SCP role for the class (PS3.7 D.3.3.4), in this syntax."""
-    return {
-        (context.abstract_syntax, context.transfer_syntax): context.context_id
-        for context in contexts.values()
-        if context.scp_role
-    }
+    def close(self, *, orderly: bool) -> None:
+        """The association is the requestor's: nothing to do."""

@@ -17,6 +17,10 @@ GET: Final = {
     "1.2.840.10008.5.1.4.1.2.1.3": QueryModel.PATIENT_ROOT,
     "1.2.840.10008.5.1.4.1.2.2.3": QueryModel.STUDY_ROOT,
 }
+MOVE: Final = {
+    "1.2.840.10008.5.1.4.1.2.1.2": QueryModel.PATIENT_ROOT,
+    "1.2.840.10008.5.1.4.1.2.2.2": QueryModel.STUDY_ROOT,
+}
 
 _ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 # Composite objects outside the patient, study and series hierarchy (PS3.4 GG); they have no study to be filed under.
@@ -37,3 +41,6 @@ STORAGE: Final = frozenset(
     for uid in {str(context.abstract_syntax) for context in AllStoragePresentationContexts} | _retired_storage_classes()
     if not uid.startswith(_NON_PATIENT)
 )
+
+MESSAGES: Final = frozenset({VERIFICATION, *FIND, *GET, *MOVE})
+"""Those whose data sets are messages and not objects: any native syntax will do."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from archive.errors import ArchiveError, AuditUnavailable, CommandRefused
+from archive.errors import ArchiveError, AuditUnavailable, CommandRefused, DestinationUnknown
 from auth.errors import AccessDenied, AuthError, HiddenKeyRefused, QueryTooBroad, TooManyResults, VolumeExceeded
 from storage import errors as kept
 
@@ -25,7 +25,7 @@ SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NOT_AUTHORIZED: Final = 0x0124
 UNRECOGNIZED_OPERATION: Final = 0x0211
 MISTYPED_ARGUMENT: Final = 0x0212
-TOO_MANY_MATCHES: Final = 0xA701
+MOVE_DESTINATION_UNKNOWN: Final = 0xA801
 DATA_SET_MISMATCH: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 HIDDEN_KEY: Final = 0xC011
@@ -36,7 +36,7 @@ QUERY_TOO_BROAD: Final = 0xC012
 VOLUME_EXCEEDED: Final = 0xC013
 """The person has retrieved as many objects today as the policy allows."""
 
-ANSWERED: Final = (CommandRefused, AuditUnavailable, kept.StorageError, AuthError)
+ANSWERED: Final = (CommandRefused, AuditUnavailable, DestinationUnknown, kept.StorageError, AuthError)
 """What is answered with a status; after anything else a peer cannot go on."""
 
 MAX_COMMENT: Final = 64
@@ -50,6 +50,7 @@ class Service(Enum):
     STORE = "C-STORE"
     FIND = "C-FIND"
     GET = "C-GET"
+    MOVE = "C-MOVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,6 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     kept.InstanceConflict: Refusal(0x0111, "duplicate SOP Instance UID"),
     kept.UnsupportedTransferSyntax: Refusal(CANNOT_UNDERSTAND, "the transfer syntax is not stored here"),
     kept.IdentifierInvalid: Refusal(DATA_SET_MISMATCH, "the identifier does not match the information model"),
-    kept.TooManyMatches: Refusal(TOO_MANY_MATCHES, "too many matches, ask for them in parts"),
     kept.OutOfSpace: Refusal(0xA700, "out of space"),
     kept.StoreReadOnly: Refusal(0xA700, "nothing is stored at present"),
     kept.StoreNotReady: Refusal(0xA700, "not ready, try again later"),
@@ -81,6 +81,7 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     AccessDenied: Refusal(NOT_AUTHORIZED, "not authorized"),
     AuthError: Refusal(NOT_AUTHORIZED, "not authorized"),
     AuditUnavailable: Refusal(0xA700, "nothing is moved at present"),
+    DestinationUnknown: Refusal(MOVE_DESTINATION_UNKNOWN, "move destination unknown"),
     ArchiveError: Refusal(PROCESSING_FAILURE, "processing failure"),
 }
 
@@ -89,6 +90,8 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
 _OTHERWISE: Final[dict[tuple[Service, int], int]] = {
     (Service.GET, 0xA700): SUB_OPERATIONS_FAILED_ALL,
     (Service.GET, PROCESSING_FAILURE): 0xC001,
+    (Service.MOVE, 0xA700): SUB_OPERATIONS_FAILED_ALL,
+    (Service.MOVE, PROCESSING_FAILURE): 0xC001,
     (Service.FIND, PROCESSING_FAILURE): 0xC001,
     (Service.ECHO, 0xA700): PROCESSING_FAILURE,
 }

@@ -27,7 +27,7 @@ from auth.policy.engine import PolicyEngine
 from auth.policy.model import AccessRequest, Action, Decision, Obligations
 from storage.instance import StudyFacts
 
-_MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE})
+_MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.RECEIVE})
 """Actions that know how to leave attributes out."""
 
 
@@ -116,6 +116,20 @@ class PolicyEnforcementPoint:
         """Of which studies may it have the objects, and without which attributes? Raises as `associate`."""
         return self._scoped(Action.RETRIEVE, session, sop_class)
 
+    def move(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        """Of which studies may it have the objects sent to another node? What that one may have, `receive` says.
+
+        Raises as `associate`.
+        """
+        return self._scoped(Action.MOVE, session, sop_class)
+
+    def receive(self, session: AssociationSession, destination: AssociationSession, sop_class: str) -> ScopedGrant:
+        """Of which studies may ``destination`` have the objects that ``session`` wants sent there?
+
+        The destination is decided as the node alone. Raises as `associate`; the audit names who asked.
+        """
+        return self._scoped(Action.RECEIVE, destination, sop_class, asking=session)
+
     def redecide(self, grant: ScopedGrant, facts: StudyFacts) -> bool:
         """Does the policy itself permit this study, now, and hide nothing that the grant does not hide?
 
@@ -164,31 +178,40 @@ class PolicyEnforcementPoint:
         self._flag(action, session, decision.obligations.flag, study_uid)
         return Grant(action=action, session=session, sop_class=sop_class, reason=decision.reason, seal=_SEAL)
 
-    def _scoped(self, action: Action, session: AssociationSession, sop_class: str) -> ScopedGrant:
+    def _scoped(
+        self,
+        action: Action,
+        session: AssociationSession,
+        sop_class: str,
+        *,
+        asking: AssociationSession | None = None,
+    ) -> ScopedGrant:
+        """The studies that ``session`` may act on; ``asking``: whom the audit names, if that is somebody else."""
+        teller = asking or session
         try:
             request = self._request(action, session, sop_class)
         except NotInGoodStanding as error:
-            self._deny(action, session, str(error))
+            self._deny(action, teller, str(error))
         residuals = self._engine.residuals(request)
         if any(residual.constant is False for residual in residuals):
-            self._deny(action, session, self._engine.decide(request).reason)
+            self._deny(action, teller, self._engine.decide(request).reason)
         obligations = Obligations()
         for residual in residuals:
             obligations = obligations.union(residual.obligations)
         if obligations.unknown:
             names = ", ".join(sorted(obligations.unknown))
-            self._deny(action, session, f"nobody here carries out the obligation {names}")
+            self._deny(action, teller, f"nobody here carries out the obligation {names}")
         if obligations.hide and action not in _MASKED:
-            self._deny(action, session, f"objects would have to be masked: {', '.join(sorted(obligations.hide))}")
+            self._deny(action, teller, f"objects would have to be masked: {', '.join(sorted(obligations.hide))}")
         try:
             hidden = hidden_tags(obligations.hide)
             keys = frozenset(hidden_tags(group) for group in obligations.keys)
             scope = scope_of(residuals)
         except (UnknownKeyword, NotCompilable) as error:
-            self._deny(action, session, f"the policy cannot be applied to queries: {error}", alert=True)
+            self._deny(action, teller, f"the policy cannot be applied to queries: {error}", alert=True)
         if action is Action.QUERY:
             # Which rows a flagged rule lets through is known only once they are read, and the alert comes before that.
-            self._flag(action, session, obligations.flag)
+            self._flag(action, teller, obligations.flag)
         permits = sorted({policy.policy_id for residual in residuals for policy in residual.permits})
         return ScopedGrant(
             action=action,

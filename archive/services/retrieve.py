@@ -1,13 +1,15 @@
-"""Retrievals: which objects a person gets, each decided again before it leaves, both ends told to the audit.
+"""Retrievals: which objects a person gets, or has sent elsewhere, each decided again before it leaves, both ends told
+to the audit.
 
 The order of one retrieval:
 
-1. the enforcement point gives a grant: the studies within reach, and what of their objects stays hidden;
+1. the enforcement point gives a grant: the studies within reach, and what of their objects stays hidden. Where the
+   objects go to another node (C-MOVE), that one is registered, and needs a grant of its own to receive them;
 2. the identifier becomes a selection, AND-ed with the grant's scope;
 3. Begin Transferring is in the audit, a record for each patient; where nothing is selected, or the identifier is none,
    a Query instead: no instance moves, but somebody asked;
-4. each object: Cedar decides again, its bytes are verified, what is hidden is masked, then the first of them leaves;
-   a masked object leaves under a SOP Instance UID of its own, which is kept in a map before that;
+4. each object: Cedar decides again (and for the destination), its bytes are verified, what is hidden is masked, then
+   the first of them leaves; a masked object has a SOP Instance UID of its own, which is kept in a map before that;
 5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome; every instance of step 3
    is in exactly one of them.
 
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from archive.audit.events import (
     AccessRefused,
@@ -32,12 +34,14 @@ from archive.audit.events import (
     TransferBegun,
 )
 from archive.enforcement.grant import ScopedGrant
+from archive.errors import DestinationUnknown
+from archive.services.destinations import Destination, Destinations
 from archive.services.query import Asked, performed
 from archive.session import AssociationSession
 from auth.errors import AccessDenied, VolumeExceeded
 from auth.policy.model import Action
 from storage.confidentiality.mask import Mask
-from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError, TooManyMatches
+from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError
 from storage.index.matching import QueryKey, QueryModel, plan_retrieve
 from storage.index.predicate import Predicate
 from storage.index.reader import StudyNames
@@ -45,8 +49,6 @@ from storage.instance import StoredInstance, StudyFacts
 
 _REMEMBERED: Final = 200
 """Masked instances that are written down at once, ahead of their turn."""
-MAX_INSTANCES: Final = 65_535
-"""Of one retrieval: its counters are 16 bits wide (PS3.7 E.1, US)."""
 
 
 class AuditRecorder(Protocol):
@@ -61,6 +63,12 @@ class RetrieveEnforcement(Protocol):
 
     def retrieve(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
         """The studies within reach. Raises `AccessDenied`, audited."""
+
+    def move(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        """The studies within reach for another node. Raises `AccessDenied`, audited."""
+
+    def receive(self, session: AssociationSession, destination: AssociationSession, sop_class: str) -> ScopedGrant:
+        """The studies that this other node may have. Raises `AccessDenied`, audited."""
 
     def redecide(self, grant: ScopedGrant, facts: StudyFacts) -> bool:
         """Whether the policy itself permits the study now."""
@@ -87,7 +95,7 @@ class Outgoing(Protocol):
         """Under which it leaves: not that of the original where it is masked."""
 
     def chunks(self) -> Iterator[bytes | memoryview]:
-        """The data set in the syntax it was stored in."""
+        """The data set in the syntax that was asked for."""
 
     def close(self) -> None:
         """Let go of it; idempotent."""
@@ -110,14 +118,15 @@ class Volumes(Protocol):
 class ObjectSource(Protocol):
     """What is asked of `storage.repository.Repository`."""
 
-    def open(self, instance: StoredInstance) -> Outgoing:
-        """Verify an object and open it.
+    def open(self, instance: StoredInstance, syntax: str) -> Outgoing:
+        """Verify an object and open it, in a transfer syntax.
 
         Raises:
             IntegrityFault, ObjectMissing, KeyUnavailable: it is not what was stored.
+            UnsupportedTransferSyntax: it has no form in that syntax.
         """
 
-    def open_masked(self, instance: StoredInstance, hidden: frozenset[int]) -> Outgoing:
+    def open_masked(self, instance: StoredInstance, hidden: frozenset[int], syntax: str) -> Outgoing:
         """As `open`, without what is hidden. Raises `CannotBeMasked` besides."""
 
     def mask(self, hidden: frozenset[int]) -> Mask:
@@ -174,12 +183,14 @@ class RetrieveService:
         pep: RetrieveEnforcement,
         audit: AuditRecorder,
         records: RetrievalRecords,
+        destinations: Destinations,
     ) -> None:
         self._reader = reader
         self._repository = repository
         self._pep = pep
         self._audit = audit
         self._records = records
+        self._destinations = destinations
 
     def select(
         self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey]
@@ -189,37 +200,62 @@ class RetrieveService:
         Raises:
             AccessDenied: no study is within reach, or (`VolumeExceeded`) it is too much for a day.
             IdentifierInvalid: the identifier breaks the information model.
-            TooManyMatches: more than `MAX_INSTANCES`.
             StoreNotReady: the index is being rebuilt.
             AuditUnavailable: it could not be told.
         """
-        grant = self._pep.retrieve(session, asked.sop_class)
+        return self._select(Way(self._pep.retrieve(session, asked.sop_class)), asked, model, keys)
+
+    def select_for(
+        self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey], ae_title: str
+    ) -> "Retrieval":
+        """As `select`, for another node, which is named by one of its AE titles.
+
+        An object that this node may not receive is selected all the same, for who asks may know of it; it cannot be
+        opened.
+
+        Raises:
+            DestinationUnknown: no node is registered for the title, or not where it is reached.
+            And as `select`; AccessDenied also where the destination may receive nothing at all.
+        """
+        grant = self._pep.move(session, asked.sop_class)
+        try:
+            destination = self._destinations.find(session, ae_title)
+        except DestinationUnknown as error:
+            self.refused(session, asked, str(error))
+            raise
+        received = self._pep.receive(session, destination.session, asked.sop_class)
+        return self._select(Way(grant, destination, received), asked, model, keys)
+
+    def _select(self, way: "Way", asked: Asked, model: QueryModel, keys: Sequence[QueryKey]) -> "Retrieval":
+        session, scope = way.grant.session, way.grant.scope
         try:
             predicate = plan_retrieve(model, keys).predicate
             selected = _Tally()
             total = 0
-            for instance in self._reader.instances(predicate, grant.scope):
+            kinds: set[tuple[str, str]] = set()
+            for instance in self._reader.instances(predicate, scope):
                 total += 1
-                if total > MAX_INSTANCES:
-                    raise TooManyMatches(f"more than {MAX_INSTANCES} instances in one retrieval")
                 selected.add(instance)
+                kinds.add((instance.key.sop_class_uid, instance.transfer_syntax))
             names = self._reader.study_names(selected.studies)
-            self._check_volume(grant, total)
+            self._check_volume(way.grant, total)
         except StorageError as error:
             self.refused(session, asked, str(error))
             raise
         if total:
-            actor, to = Actor.of(session), session.calling_ae
-            begun = [TransferBegun(actor, studies=s, destination=to) for s in selected.by_patient(names)]
+            begun = [
+                TransferBegun(Actor.of(session), Outcome.SUCCESS, "", studies, *way.whither())
+                for studies in selected.by_patient(names)
+            ]
             self._audit.record(*begun)
         else:
             self._audit.record(replace(performed(session, asked), reason="a retrieval that found nothing"))
         # Read a second time rather than held: thousands of instances of an idle peer would stay in memory otherwise.
-        instances: Iterator[StoredInstance] = islice(self._reader.instances(predicate, grant.scope), total)
-        if grant.hidden:
-            instances = self._remembered(grant, instances)
-        selection = Selection(total, instances, selected, names)
-        return Retrieval(grant, selection, self._reader, self._repository, self._pep, self._audit)
+        instances: Iterator[StoredInstance] = islice(self._reader.instances(predicate, scope), total)
+        if way.hidden:
+            instances = self._remembered(way.hidden, instances)
+        selection = Selection(total, frozenset(kinds), instances, selected, names)
+        return Retrieval(way, selection, self._reader, self._repository, self._pep, self._audit)
 
     def _check_volume(self, grant: ScopedGrant, objects: int) -> None:
         """Count against the person's budget before anything is told to begin."""
@@ -234,9 +270,9 @@ class RetrieveService:
         )
         raise VolumeExceeded(grant.action.value, reason)
 
-    def _remembered(self, grant: ScopedGrant, instances: Iterator[StoredInstance]) -> Iterator[StoredInstance]:
+    def _remembered(self, hidden: frozenset[int], instances: Iterator[StoredInstance]) -> Iterator[StoredInstance]:
         """The instances; those that will leave masked are in the map, durably, before they do."""
-        mask = self._repository.mask(grant.hidden)
+        mask = self._repository.mask(hidden)
         while batch := list(islice(instances, _REMEMBERED)):
             uids = [instance.key.sop_instance_uid for instance in batch]
             self._records.masked.keep({mask.renamed(uid): uid for uid in uids})
@@ -248,10 +284,41 @@ class RetrieveService:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """Who has objects sent, and whereto."""
+
+    grant: ScopedGrant
+    """Of the one who asks."""
+    destination: Destination | None = None
+    """None: to the one who asks, on the same association."""
+    received: ScopedGrant | None = None
+    """The destination's own grant."""
+
+    @property
+    def grants(self) -> tuple[ScopedGrant, ...]:
+        """All of which must permit an object."""
+        return (self.grant,) if self.received is None else (self.grant, self.received)
+
+    @property
+    def hidden(self) -> frozenset[int]:
+        """What either of them may not see."""
+        return frozenset().union(*(grant.hidden for grant in self.grants))
+
+    def whither(self) -> tuple[str, str, str]:
+        """As the audit has it: AE title, and node and host where that is not who asks."""
+        if self.destination is None:
+            return (self.grant.session.calling_ae, "", "")
+        node = self.destination.node
+        return (self.destination.ae_title, node.identity.name, node.host or "")
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """What one retrieval is about: its objects, how many of what, and how people call their studies."""
 
     total: int
+    kinds: frozenset[tuple[str, str]]
+    """SOP classes and the transfer syntaxes that their objects are kept in."""
     instances: Iterator[StoredInstance]
     counted: _Tally
     names: dict[str, StudyNames]
@@ -263,7 +330,7 @@ class Retrieval:
 
     def __init__(
         self,
-        grant: ScopedGrant,
+        way: Way,
         selection: Selection,
         reader: InstanceReader,
         repository: ObjectSource,
@@ -272,43 +339,54 @@ class Retrieval:
     ) -> None:
         self.total = selection.total
         """Objects selected; those that have become unreachable since are not among `instances`."""
+        self.kinds = selection.kinds
         self.instances = selection.instances
+        self.destination = way.destination
+        """Whereto, if not to the one who asks."""
         self._selection = selection
-        self._grant = grant
+        self._way = way
         self._reader = reader
         self._repository = repository
         self._pep = pep
         self._audit = audit
         self._transferred = _Tally()
-        self._cancelled = False
-        self._told: set[str] = set()
+        self._why = "sub-operations failed"
+        self._told: set[tuple[str, Action]] = set()
 
-    def open(self, instance: StoredInstance) -> Outgoing:
-        """Decide again, verify, and open an object.
+    def open(self, instance: StoredInstance, syntax: str) -> Outgoing:
+        """Decide again, verify, and open an object in a transfer syntax.
 
         Raises:
-            AccessDenied: the policy no longer permits it.
+            AccessDenied: the policy no longer permits it, or does not let the destination have it.
+            UnsupportedTransferSyntax: the object has no form in that syntax.
             StorageError: it is not what was stored; an officer is told.
         """
         study_uid = instance.key.study_uid
         # Read anew: the rows of a page are older than this object's turn, and a label may have come between.
         facts = self._reader.study_facts(study_uid)
-        if facts is None or not self._pep.redecide(self._grant, facts):
-            reason = "no longer permitted when its turn came"
-            if study_uid not in self._told:
-                self._told.add(study_uid)
-                action = Action.RETRIEVE.value
-                self._audit.record(AccessRefused(self._actor, Outcome.MINOR_FAILURE, reason, action, study_uid))
-            raise AccessDenied(Action.RETRIEVE.value, reason)
+        for grant in self._way.grants:
+            if facts is None or not self._pep.redecide(grant, facts):
+                self._denied(grant, study_uid)
         try:
-            if self._grant.hidden:
-                return self._repository.open_masked(instance, self._grant.hidden)
-            return self._repository.open(instance)
+            if self._way.hidden:
+                return self._repository.open_masked(instance, self._way.hidden, syntax)
+            return self._repository.open(instance, syntax)
         except (IntegrityFault, ObjectMissing, KeyUnavailable) as error:
             description = f"object {instance.object_id} is not what was stored: {type(error).__name__}"
             alert = Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value
             self._audit.record(SecurityAlert(self._actor, Outcome.SERIOUS_FAILURE, "", alert, description, study_uid))
             raise
+
+    def _denied(self, grant: ScopedGrant, study_uid: str) -> NoReturn:
+        """Tell it once a study, and raise."""
+        reason = "no longer permitted when its turn came"
+        if grant is self._way.received and self.destination is not None:
+            reason = f"node {self.destination.node.identity.name} may not receive it"
+        if (study_uid, grant.action) not in self._told:
+            self._told.add((study_uid, grant.action))
+            action = grant.action.value
+            self._audit.record(AccessRefused(self._actor, Outcome.MINOR_FAILURE, reason, action, study_uid))
+        raise AccessDenied(grant.action.value, reason)
 
     def transferred(self, instance: StoredInstance) -> None:
         """The peer has it."""
@@ -319,7 +397,11 @@ class Retrieval:
 
     def cancelled(self) -> None:
         """The peer wants no more of them (C-CANCEL)."""
-        self._cancelled = True
+        self._why = "cancelled by the requestor"
+
+    def unreachable(self, reason: str) -> None:
+        """The destination does not take them; ``reason`` holds nothing that a peer sent."""
+        self._why = f"the destination could not be reached: {reason}"
 
     def __enter__(self) -> "Retrieval":
         return self
@@ -329,11 +411,7 @@ class Retrieval:
     ) -> None:
         """Tell the audit what left and what did not, however the transfer ended. Raises `AuditUnavailable`."""
         left_behind = self._selection.counted.without(self._transferred)
-        reason = "sub-operations failed"
-        if self._cancelled:
-            reason = "cancelled by the requestor"
-        elif error is not None:
-            reason = f"broken off ({type(error).__name__})"
+        reason = self._why if error is None else f"broken off ({type(error).__name__})"
         events = [
             *self._ended(self._transferred, Outcome.SUCCESS, ""),
             *self._ended(left_behind, Outcome.MINOR_FAILURE, reason),
@@ -342,12 +420,11 @@ class Retrieval:
             self._audit.record(*events)
 
     def _ended(self, counted: _Tally, outcome: Outcome, reason: str) -> list[AuditEvent]:
-        destination = self._grant.session.calling_ae
         return [
-            InstancesTransferred(self._actor, outcome, reason, studies, destination)
+            InstancesTransferred(self._actor, outcome, reason, studies, *self._way.whither())
             for studies in counted.by_patient(self._selection.names)
         ]
 
     @property
     def _actor(self) -> Actor:
-        return Actor.of(self._grant.session)
+        return Actor.of(self._way.grant.session)

@@ -45,15 +45,20 @@ class Element(IntEnum):
 
     GROUP_LENGTH = 0x0000
     AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
     FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
     PRIORITY = 0x0700
     DATA_SET_TYPE = 0x0800
     STATUS = 0x0900
     OFFENDING_ELEMENT = 0x0901
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
     REMAINING = 0x1020
     COMPLETED = 0x1021
     FAILED = 0x1022
@@ -169,6 +174,26 @@ class CommandSet:
         return uid_from_value(self.values.get(Element.AFFECTED_SOP_INSTANCE_UID, b""))
 
     @property
+    def requested_sop_class_uid(self) -> Uid:
+        """(0000,0003). Raises `InvalidIdentifier` where it is absent or no UID."""
+        return uid_from_value(self.values.get(Element.REQUESTED_SOP_CLASS_UID, b""))
+
+    @property
+    def requested_sop_instance_uid(self) -> Uid:
+        """(0000,1001). Raises `InvalidIdentifier` where it is absent or no UID."""
+        return uid_from_value(self.values.get(Element.REQUESTED_SOP_INSTANCE_UID, b""))
+
+    @property
+    def action_type_id(self) -> int | None:
+        """(0000,1008) of an N-ACTION."""
+        return self._number(Element.ACTION_TYPE_ID)
+
+    @property
+    def move_destination(self) -> str:
+        """(0000,0600); what no AE title holds becomes U+FFFD, so that the text equals none that is registered."""
+        return self.values.get(Element.MOVE_DESTINATION, b"").decode("ascii", "replace").strip(" \0")
+
+    @property
     def error_comment(self) -> str:
         """(0000,0902)."""
         return self.values.get(Element.ERROR_COMMENT, b"").decode("ascii", "replace").rstrip(" \0")
@@ -242,7 +267,7 @@ def c_find_rsp(
     return _response(request, Field.C_FIND_RSP, status, error_comment, has_data_set=has_identifier)
 
 
-def c_get_rsp(
+def retrieve_rsp(
     request: CommandSet,
     status: int,
     counters: SubOperations | None = None,
@@ -250,7 +275,7 @@ def c_get_rsp(
     has_identifier: bool = False,
     error_comment: str = "",
 ) -> CommandSet:
-    """C-GET-RSP (PS3.7 9.3.3.2)."""
+    """C-GET-RSP or C-MOVE-RSP, whichever the request asks for (PS3.7 9.3.3.2, 9.3.4.2)."""
     more: dict[int, bytes | int | str] = {}
     if counters is not None:
         more[Element.COMPLETED] = min(counters.completed, 0xFFFF)
@@ -258,7 +283,7 @@ def c_get_rsp(
         more[Element.WARNING] = min(counters.warning, 0xFFFF)
         if counters.remaining is not None:
             more[Element.REMAINING] = min(counters.remaining, 0xFFFF)
-    return _response(request, Field.C_GET_RSP, status, error_comment, more, has_data_set=has_identifier)
+    return _response(request, request.field | 0x8000, status, error_comment, more, has_data_set=has_identifier)
 
 
 def failure_rsp(request: CommandSet, status: int, error_comment: str = "") -> CommandSet:
@@ -266,16 +291,49 @@ def failure_rsp(request: CommandSet, status: int, error_comment: str = "") -> Co
     return _response(request, request.field | 0x8000, status, error_comment)
 
 
-def c_store_rq(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> CommandSet:
-    """C-STORE-RQ of a sub-operation (PS3.7 9.3.1.1), medium priority."""
+def c_store_rq(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, originator: tuple[str, int] | None = None
+) -> CommandSet:
+    """C-STORE-RQ of a sub-operation (PS3.7 9.3.1.1), medium priority.
+
+    ``originator``: AE title and message id of the C-MOVE-RQ that it belongs to; None: of a C-GET.
+    """
+    values: dict[int, bytes | int | str] = {
+        Element.AFFECTED_SOP_CLASS_UID: sop_class_uid,
+        Element.FIELD: Field.C_STORE_RQ,
+        Element.MESSAGE_ID: message_id,
+        Element.PRIORITY: 0,
+        Element.DATA_SET_TYPE: 0,
+        Element.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+    }
+    if originator is not None:
+        values[Element.MOVE_ORIGINATOR], values[Element.MOVE_ORIGINATOR_MESSAGE_ID] = originator
+    return CommandSet.build(values)
+
+
+def n_action_rsp(request: CommandSet, status: int, error_comment: str = "") -> CommandSet:
+    """N-ACTION-RSP (PS3.7 10.3.5.2), without a reply."""
+    repeated = {
+        Element.AFFECTED_SOP_CLASS_UID: Element.REQUESTED_SOP_CLASS_UID,
+        Element.AFFECTED_SOP_INSTANCE_UID: Element.REQUESTED_SOP_INSTANCE_UID,
+        Element.ACTION_TYPE_ID: Element.ACTION_TYPE_ID,
+    }
+    more: dict[int, bytes | int | str] = {
+        mine: request.values[theirs] for mine, theirs in repeated.items() if theirs in request.values
+    }
+    return _response(request, Field.N_ACTION_RSP, status, error_comment, more)
+
+
+def n_event_report_rq(message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int) -> CommandSet:
+    """N-EVENT-REPORT-RQ (PS3.7 10.3.1.1), with Event Information."""
     return CommandSet.build(
         {
             Element.AFFECTED_SOP_CLASS_UID: sop_class_uid,
-            Element.FIELD: Field.C_STORE_RQ,
+            Element.FIELD: Field.N_EVENT_REPORT_RQ,
             Element.MESSAGE_ID: message_id,
-            Element.PRIORITY: 0,
             Element.DATA_SET_TYPE: 0,
             Element.AFFECTED_SOP_INSTANCE_UID: sop_instance_uid,
+            Element.EVENT_TYPE_ID: event_type,
         }
     )
 

@@ -32,6 +32,22 @@ class AssociateRequestPdu:
 
 
 @dataclass(frozen=True, slots=True)
+class AssociateAcceptPdu:
+    """A whole A-ASSOCIATE-AC, without its header; to a requestor only."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateRejectPdu:
+    """A-ASSOCIATE-RJ (PS3.8 9.3.4); to a requestor only."""
+
+    result: int
+    source: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataFragment:
     """A piece of a presentation data value; ``data`` is valid until the framer is asked again."""
 
@@ -61,13 +77,22 @@ class AbortPdu:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptorsPdu:
-    """An A-ASSOCIATE-AC or -RJ, which only an acceptor sends."""
+class StrayPdu:
+    """An A-ASSOCIATE PDU that only the other side of an association sends, which the reader is on itself."""
 
     pdu_type: int
 
 
-Unit: TypeAlias = AssociateRequestPdu | DataFragment | ReleaseRequestPdu | ReleaseReplyPdu | AbortPdu | AcceptorsPdu
+Unit: TypeAlias = (
+    AssociateRequestPdu
+    | AssociateAcceptPdu
+    | AssociateRejectPdu
+    | DataFragment
+    | ReleaseRequestPdu
+    | ReleaseReplyPdu
+    | AbortPdu
+    | StrayPdu
+)
 
 
 class Framer:
@@ -76,8 +101,11 @@ class Framer:
     The buffer is small until `widen`: a peer that was not let in costs next to nothing.
     """
 
-    def __init__(self, limits: Limits, *, buffer_bytes: int = _FIRST_BUFFER_BYTES) -> None:
+    def __init__(self, limits: Limits, *, buffer_bytes: int = _FIRST_BUFFER_BYTES, as_requestor: bool = False) -> None:
+        """``as_requestor``: an A-ASSOCIATE-AC or -RJ is expected, and not an A-ASSOCIATE-RQ."""
         self._limits = limits
+        self._gathered = _ASSOCIATE_AC if as_requestor else _ASSOCIATE_RQ
+        self._stray = frozenset({_ASSOCIATE_RQ}) if as_requestor else frozenset({_ASSOCIATE_AC, _ASSOCIATE_RJ})
         self._view = memoryview(bytearray(buffer_bytes))
         self._start = self._end = 0
         self._pdu_left = 0
@@ -145,8 +173,8 @@ class Framer:
                 if not self._value_header():
                     return None
                 continue
-            if self._pdu_type == _ASSOCIATE_RQ:
-                return self._associate_request()
+            if self._pdu_type == self._gathered:
+                return self._associate()
             if self._pdu_type and self._pdu_type != _P_DATA:
                 return self._short()
             if not self._header():
@@ -165,17 +193,17 @@ class Framer:
                 )
             if length < _PDV.size:
                 raise ProtocolViolation("a P-DATA-TF holds no value", abort_reason=INVALID_PARAMETER)
-        elif kind == _ASSOCIATE_RQ:
+        elif kind == self._gathered:
             if length > self._limits.associate_pdu_bytes:
                 raise LimitExceeded(
-                    f"an A-ASSOCIATE-RQ exceeds associate_pdu_bytes ({self._limits.associate_pdu_bytes})",
+                    f"an A-ASSOCIATE PDU exceeds associate_pdu_bytes ({self._limits.associate_pdu_bytes})",
                     abort_reason=INVALID_PARAMETER,
                     limit="associate_pdu_bytes",
                 )
         elif kind in (_ASSOCIATE_RJ, _RELEASE_RQ, _RELEASE_RP, _ABORT):
             if length != _FIXED_LENGTH:
                 raise ProtocolViolation(f"a PDU of type {kind} has a wrong length", abort_reason=INVALID_PARAMETER)
-        elif kind != _ASSOCIATE_AC:
+        elif kind not in (_ASSOCIATE_RQ, _ASSOCIATE_AC):
             raise ProtocolViolation("a PDU of no known type", abort_reason=UNRECOGNIZED_PDU)
         self._start += _PDU.size
         self._pdu_type, self._pdu_left = kind, length
@@ -207,7 +235,7 @@ class Framer:
         ends = not self._value_left and bool(self._flags & 2)
         return DataFragment(self._context_id, bool(self._flags & 1), ends, data)
 
-    def _associate_request(self) -> AssociateRequestPdu | None:
+    def _associate(self) -> AssociateRequestPdu | AssociateAcceptPdu | None:
         available = min(self._pdu_left, self._end - self._start)
         self._body += self._view[self._start : self._start + available]
         self._start += available
@@ -217,13 +245,13 @@ class Framer:
         body = bytes(self._body)
         self._body = bytearray()
         self._pdu_type = 0
-        return AssociateRequestPdu(body)
+        return AssociateRequestPdu(body) if self._gathered == _ASSOCIATE_RQ else AssociateAcceptPdu(body)
 
     def _short(self) -> Unit | None:
         kind = self._pdu_type
-        if kind == _ASSOCIATE_AC:
-            # Whatever follows is never read: in no state of an acceptor is this PDU expected.
-            return AcceptorsPdu(kind)
+        if kind in self._stray and kind != _ASSOCIATE_RJ:
+            # Whatever follows is never read: in no state of this side is this PDU expected.
+            return StrayPdu(kind)
         if self._end - self._start < _FIXED_LENGTH:
             return None
         body = bytes(self._view[self._start : self._start + _FIXED_LENGTH])
@@ -233,4 +261,6 @@ class Framer:
             return ReleaseRequestPdu()
         if kind == _RELEASE_RP:
             return ReleaseReplyPdu()
-        return AbortPdu(body[2], body[3]) if kind == _ABORT else AcceptorsPdu(kind)
+        if kind == _ABORT:
+            return AbortPdu(body[2], body[3])
+        return StrayPdu(kind) if kind in self._stray else AssociateRejectPdu(body[1], body[2], body[3])

@@ -33,6 +33,10 @@ class Limits:
     """From the first byte of a PDU to its last, and between two PDUs of one message."""
     idle_seconds: float = 900.0
     """Between two messages of an established association."""
+    connect_seconds: float = 10.0
+    """For a node that we connect to (a C-MOVE destination, a commitment's requestor) to take the connection."""
+    answer_seconds: float = 120.0
+    """For such a node to answer a request of ours."""
     close_seconds: float = 5.0
     """For the peer to close the connection after a release, a rejection or an abort (ARTIM again)."""
     send_seconds: float = 60.0

@@ -77,6 +77,24 @@ def client_context(identity: Identity | None, trust: Path, *, check_hostname: bo
     return context
 
 
+def destination_context(identities: Sequence[Identity]) -> ssl.SSLContext:
+    """The context of a connection that we open to a registered node, as ourselves.
+
+    The handshake proves that the peer has the key of the certificate that it sends, and nothing else: whose that is,
+    `auth.node.peer.NodeVerifier` says before a byte of ours follows, by the same steps as when the node calls us. A
+    chain would prove less, for every node of ours has a certificate by the same CA, and none of them one for servers.
+
+    Raises:
+        AuthorityError: a file of ours is missing, exposed or does not fit its key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _profile(context)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    _load(context, identities)
+    return context
+
+
 class ServerTls:
     """The listeners' context, made anew when pinned nodes come or go, or when `reload` is asked for. Thread-safe."""
 

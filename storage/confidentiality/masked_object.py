@@ -61,7 +61,9 @@ class MaskedObject:
                 self._size += len(piece)
                 if self._kept is not None:
                     self._kept.append(piece)
-            self._splices = signer.sign(inspector.finish(), self._plain, moment).splices
+            inspection = inspector.finish()
+            self.signed_tags = inspection.signed_tags
+            self._splices = signer.sign(inspection, self._plain, moment).splices
         except BaseException:
             original.close()
             raise

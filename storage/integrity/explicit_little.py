@@ -51,8 +51,10 @@ class ExplicitLittle:
         self._consumer = consumer
         self._big = big
         self._word = 1
+        self._left = 0
+        """Bytes of a large value that are to come."""
         self._rest = b""
-        """Bytes of a word that the pieces of a large value have cut."""
+        """Those of a word that its pieces have cut."""
         self._within_un = 0
         """Sequences that are open within one whose VR is UN: all of it is little endian (PS3.5 6.2.2 note 2)."""
 
@@ -74,6 +76,7 @@ class ExplicitLittle:
                 if end > MAX_SHORT and FORM[vr] == SHORT:
                     vr = b"UN"
                 self._word = WORD.get(vr, 1) if self._big and not self._within_un else 1
+                self._left, self._rest = end, b""
                 content = b""
                 head = header(tag, vr, end)
             elif kind in (SEQUENCE_START, PIXELS_START):
@@ -101,7 +104,9 @@ class ExplicitLittle:
         if self._word == 1:
             self._consumer.piece(data)
             return
+        self._left -= len(data)
         whole = b"".join((self._rest, data))
-        cut = len(whole) - len(whole) % self._word
+        # What is left over of a last word stays as it is, as in a value that came whole.
+        cut = len(whole) - len(whole) % self._word if self._left else len(whole)
         self._rest = whole[cut:]
         self._consumer.piece(memoryview(swapped(memoryview(whole)[:cut], self._word)))

@@ -190,15 +190,20 @@ class MemoryRepository:
         with self._index.writing() as connection:
             return apply(connection, entries)
 
-    def open(self, instance: StoredInstance) -> "MemoryOutgoing":
+    def open(self, instance: StoredInstance, syntax: str) -> "MemoryOutgoing":
         self.stumble("open")
         if instance.key.sop_instance_uid in self.damaged:
             raise IntegrityFault("not what was written")
         self.open_objects += 1
-        return MemoryOutgoing(self, self.objects[instance.address], instance.key.sop_instance_uid)
+        data = self.objects[instance.address]
+        if syntax != instance.transfer_syntax:
+            data = encoded(decoded(data, instance.transfer_syntax), syntax)
+        return MemoryOutgoing(self, data, instance.key.sop_instance_uid)
 
-    def open_masked(self, instance: StoredInstance, hidden: frozenset[int]) -> MaskedObject:
-        return MaskedObject(self.open(instance), instance, self.mask(hidden), signing_key().signer, MOMENT)
+    def open_masked(self, instance: StoredInstance, hidden: frozenset[int], syntax: str) -> MaskedObject:
+        assert syntax == instance.transfer_syntax
+        original = self.open(instance, instance.transfer_syntax)
+        return MaskedObject(original, instance, self.mask(hidden), signing_key().signer, MOMENT)
 
     def mask(self, hidden: frozenset[int]) -> Mask:
         return Mask(hidden, b"k" * 32)

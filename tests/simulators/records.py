@@ -41,6 +41,9 @@ class MemoryNodes:
         found = [identity for identity in plain if ae_title in identity.ae_titles]
         return found[0] if found else None
 
+    def owner_of(self, ae_title: str) -> NodeRecord | None:
+        return next((n for n in self.nodes.values() if ae_title in n.identity.ae_titles), None)
+
     def pinned_certificates(self) -> tuple[bytes, ...]:
         pinned = [n for n in self.nodes.values() if n.identity.trust is NodeTrust.PINNED]
         return tuple(n.certificate for n in pinned if n.certificate is not None)

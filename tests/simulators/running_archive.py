@@ -11,6 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from archive.cli.material import write
+from archive.cli.trails import records_of
+from archive.control.invoke import invoke
+from archive.home import Home
+from auth.credential import Secret
+from auth.identity.passcode import hash_passcode
 from tests.simulators.scu import Requestor, User, client_tls
 
 PASSCODE = "correct horse battery staple"
@@ -50,14 +56,46 @@ class RunningArchive:
         assert done.returncode == 0, done.stderr
         return self
 
-    def node(self, title: str, *roles: str, identity: str | None = None) -> Path:
-        """Enrol a node; the folder with its material."""
+    def node(self, title: str, *roles: str, identity: str | None = None, port: int | None = None) -> Path:
+        """Enrol a node, reached on a loopback port if one is named; the folder with its material."""
         material = self.folder / "nodes" / title
         arguments = [word for role in roles for word in ("--role", role)]
         if identity:
             arguments += ["--identity", identity]
+        if port:
+            arguments += ["--host", "127.0.0.1", "--port", str(port)]
         self.must("node", "add", title, "--issue", str(material), *arguments)
         return material
+
+    def enrol(self, title: str, *roles: str, port: int | None = None, identity: str | None = None, **more: Any) -> Path:
+        """As `node`, past the command line, which takes a second for each; ``more`` as the operation has it."""
+        folder = self.folder / "nodes" / title
+        arguments = {
+            "ae_title": title, "trust": "issued", "certificate": None, "ae_titles": [], "roles": list(roles),
+            "host": "127.0.0.1" if port else None, "port": port, "identity": identity, "identity_types": None,
+            "asserts_roles": [],
+        }  # fmt: skip
+        added = invoke(Home.at(self.home), "node.add", arguments | more)
+        assert isinstance(added, dict)
+        if added["material"]:
+            assert isinstance(added["material"], dict)
+            write(folder, {name: str(text) for name, text in added["material"].items()}, title)
+        return folder
+
+    def employ(self, name: str, *roles: str, passcode: str = PASSCODE) -> User:
+        """As `person`, past the command line."""
+        arguments = {"name": name, "roles": list(roles), "attributes": {}}
+        hashed = hash_passcode(Secret(passcode.encode()))
+        invoke(Home.at(self.home), "user.add", arguments | {"passcode_hash": hashed})
+        return User(name.encode(), passcode.encode())
+
+    def label(self, study_uid: str, label: str, *, present: bool = True) -> None:
+        """Label a study, past the command line."""
+        invoke(Home.at(self.home), "study.label", {"study_uid": study_uid, "labels": [label], "remove": not present})
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """The facts of every record of one kind in the audit trail, past the command line."""
+        return [record.facts for record in records_of(Home.at(self.home)) if record.kind == kind]
 
     def person(self, name: str, *roles: str, passcode: str = PASSCODE) -> User:
         """Enrol a person; what they present."""

@@ -21,8 +21,8 @@ from pynetdicom.pdu_primitives import (
 )
 
 VERIFICATION = "1.2.840.10008.1.1"
-PATIENT_FIND, PATIENT_GET = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.1.3"
-STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{number}" for number in (1, 2, 3))
+STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 PENDING = {0xFF00, 0xFF01}
@@ -183,11 +183,24 @@ class Requestor:
             if message.status not in PENDING:
                 return objects, responses
 
-    def begin(self, model: str, field_: int, keys: bytes) -> None:
-        """Send a C-FIND or C-GET request."""
+    def move(self, model: str, keys: bytes, destination: str) -> list[Message]:
+        """C-MOVE: the responses, the final one last."""
+        self.begin(model, 0x21, keys, destination)
+        responses = [self.receive()]
+        while responses[-1].status in PENDING:
+            responses.append(self.receive())
+        return responses
+
+    def begin(self, model: str, field_: int, keys: bytes, destination: str | None = None) -> None:
+        """Send a C-FIND, C-GET or C-MOVE request."""
         context = self.context_of(model)
-        self._send(context, self._request_command(model, field_, True))
+        self._send(context, self._request_command(model, field_, True, destination=destination))
         self.send_data(context, keys)
+
+    def cancel(self, model: str) -> None:
+        """C-CANCEL of the last request."""
+        message_id = struct.pack("<H", self._message_id)
+        self._send(self.context_of(model), command((0x100, b"\xff\x0f"), (0x120, message_id), (0x800, b"\1\1")))
 
     def answer_store(self, message: Message, status: int = 0) -> None:
         """Answer a C-STORE sub-operation."""
@@ -261,9 +274,12 @@ class Requestor:
         encoded = bytes(request.encode())
         return encoded if self.user is None else _with_identity(encoded, self.user)
 
-    def _request_command(self, abstract: str, kind: int, has_data: bool, *more: tuple[int, bytes]) -> bytes:
+    def _request_command(
+        self, abstract: str, kind: int, has_data: bool, *more: tuple[int, bytes], destination: str | None = None
+    ) -> bytes:
         self._message_id += 1
-        priority = () if kind == 0x30 else ((0x700, b"\0\0"),)
+        title = () if destination is None else ((0x600, destination.encode() + b" " * (len(destination) % 2)),)
+        priority = () if kind == 0x30 else (*title, (0x700, b"\0\0"))
         return command(
             (0x2, _uid(abstract)),
             (0x100, struct.pack("<H", kind)),

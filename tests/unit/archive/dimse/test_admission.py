@@ -286,7 +286,7 @@ def test_the_rejection_is_ten_bytes_as_ps38_has_them(door):
         (CT, (IMPLICIT_LITTLE,), 0, IMPLICIT_LITTLE),
         (CT, (DEFLATED,), 0, DEFLATED),
         (CT, ("1.2.840.10008.1.2.6.1", "1.2.3"), 4, IMPLICIT_LITTLE),
-        (MOVE, (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
+        (MOVE, (EXPLICIT_LITTLE,), 0, EXPLICIT_LITTLE),
         ("1.2.840.10008.1.20.1", (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
         ("1.2.3.4", (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
     ],
@@ -304,14 +304,26 @@ def test_the_scp_role_is_given_for_storage_classes_that_asked_and_for_nothing_el
         ProposedContext(5, MOVE, (EXPLICIT_LITTLE,)),
     )
     roles = {CT: (False, True), GET: (True, True), MOVE: (True, True), VERIFICATION: (True, True)}
-    assert door.admit(contexts=contexts, roles=roles).answer.roles == {CT: (False, True), GET: (True, False)}
+    given = {CT: (False, True), GET: (True, False), MOVE: (True, False)}
+    assert door.admit(contexts=contexts, roles=roles).answer.roles == given
     assert door.admit(contexts=contexts).answer.roles == {}
 
 
-def test_bit_preservation_is_claimed_where_asked_and_every_context_of_the_class_is_explicit(door):
+def test_level_2_is_answered_where_asked_with_bit_preservation_where_every_context_is_explicit(door):
     offer = {CT: bytes((3, 0, 0, 0, 2, 0)), FIND: b"\x01"}
     explicit = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)), ProposedContext(3, FIND, (EXPLICIT_LITTLE,)))
     assert door.admit(contexts=explicit, extended=offer).answer.extended == {CT: bytes((2, 0, 3, 0, 0, 0))}
     mixed = (*explicit, ProposedContext(5, CT, (IMPLICIT_LITTLE,)))
-    assert door.admit(contexts=mixed, extended=offer).answer.extended == {}
+    assert door.admit(contexts=mixed, extended=offer).answer.extended == {CT: bytes((2, 0, 1, 0, 0, 0))}
     assert door.admit(contexts=explicit).answer.extended == {}
+
+
+@pytest.mark.parametrize("offer", [b"", b"\3", bytes(5), bytes(7)])
+def test_an_offer_of_another_length_than_ps34_b31_has_is_not_answered(door, offer):
+    explicit = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)),)
+    assert door.admit(contexts=explicit, extended={CT: offer}).answer.extended == {}
+
+
+def test_nothing_is_answered_for_a_class_of_which_no_context_was_accepted(door):
+    refused = (ProposedContext(1, CT, ("1.2.3",)),)
+    assert door.admit(contexts=refused, extended={CT: bytes(6)}).answer.extended == {}

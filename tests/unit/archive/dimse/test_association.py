@@ -9,7 +9,7 @@ from archive.dimse.association import Association
 from archive.dimse.channel import Peer
 from archive.dimse.transport import Transport
 from archive.errors import LimitExceeded
-from archive.upper_layer.commands import SubOperations, c_find_rsp, c_get_rsp, c_store_rq
+from archive.upper_layer.commands import SubOperations, c_find_rsp, c_store_rq, retrieve_rsp
 from archive.upper_layer.negotiation import AssociationAnswer, ContextResult
 from tests.simulators.acceptor import (
     ECHO,
@@ -117,12 +117,12 @@ def sub_operations(count: int):
         for number in range(count):
             if channel.cancel_requested(request.message_id):
                 channel.send(
-                    context.context_id, c_get_rsp(request, 0xFE00, SubOperations(number, 0, 0, count - number))
+                    context.context_id, retrieve_rsp(request, 0xFE00, SubOperations(number, 0, 0, count - number))
                 )
                 return
             channel.send(store.context_id, c_store_rq(number + 1, CT, f"1.2.{number}"), (b"object",))
             statuses.append(channel.receive_response(store.context_id).status)
-        channel.send(context.context_id, c_get_rsp(request, 0, SubOperations(count, 0, 0)))
+        channel.send(context.context_id, retrieve_rsp(request, 0, SubOperations(count, 0, 0)))
 
     return serve, statuses
 

@@ -15,7 +15,7 @@ from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.subjects import node, session
 
 VERIFICATION = "1.2.840.10008.1.1"
-FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 
 
 class Recorder:
@@ -30,7 +30,7 @@ class Recorder:
 
 @pytest.fixture
 def providers():
-    return {name: Recorder() for name in ("verification", "storage", "query", "retrieve")}
+    return {name: Recorder() for name in ("verification", "storage", "query", "get", "move")}
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def handle(dispatcher, command, abstract_syntax, data=None, **roles):
         (Field.C_ECHO_RQ, VERIFICATION, "verification"),
         (Field.C_STORE_RQ, CT, "storage"),
         (Field.C_FIND_RQ, FIND, "query"),
-        (Field.C_GET_RQ, GET, "retrieve"),
+        (Field.C_GET_RQ, GET, "get"),
+        (Field.C_MOVE_RQ, MOVE, "move"),
     ],
 )
 def test_each_service_has_its_provider(dispatcher, providers, field, sop_class, name):
@@ -62,7 +63,7 @@ def test_each_service_has_its_provider(dispatcher, providers, field, sop_class, 
 @pytest.mark.parametrize(
     ("field", "sop_class", "abstract_syntax", "roles", "status"),
     [
-        (Field.C_MOVE_RQ, GET, GET, {}, 0x0211),
+        (Field.C_MOVE_RQ, GET, GET, {}, 0x0122),
         (Field.N_ACTION_RQ, VERIFICATION, VERIFICATION, {}, 0x0211),
         (0x0123, VERIFICATION, VERIFICATION, {}, 0x0211),
         (Field.C_STORE_RQ, CT, CT, {"scu_role": False, "scp_role": True}, 0x0211),

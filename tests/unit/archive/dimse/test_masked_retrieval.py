@@ -7,8 +7,9 @@ import pytest
 
 from archive.audit.events import AccessRefused, SecurityAlert
 from archive.dimse.channel import AcceptedContext
-from archive.dimse.retrieve import RetrieveProvider
+from archive.dimse.retrieve import GetProvider
 from archive.dimse.storage import StorageProvider
+from archive.services.destinations import Destinations
 from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
 from archive.upper_layer.commands import Field
@@ -42,9 +43,10 @@ def channel(world):
 
 
 def get(world, channel, study):
-    provider = RetrieveProvider(
-        RetrieveService(world.reader, world.repository, world.pep, world.trail, world.kept), Limits()
+    service = RetrieveService(
+        world.reader, world.repository, world.pep, world.trail, world.kept, Destinations(world.nodes)
     )
+    provider = GetProvider(service, Limits())
     dataset = image()
     dataset.clear()
     dataset.QueryRetrieveLevel, dataset.StudyInstanceUID = "STUDY", study

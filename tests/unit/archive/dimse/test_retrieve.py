@@ -13,11 +13,12 @@ from archive.audit.events import (
     TransferBegun,
 )
 from archive.dimse.channel import AcceptedContext
-from archive.dimse.retrieve import RetrieveProvider
+from archive.dimse.retrieve import GetProvider
+from archive.dimse.sub_operations import MAX_FAILED_UIDS, Counted
 from archive.errors import PeerGone, TransferBroken
-from archive.services import retrieve as service_module
+from archive.services.destinations import Destinations
 from archive.services.retrieve import RetrieveService
-from archive.upper_layer.commands import Field
+from archive.upper_layer.commands import Field, SubOperations, retrieve_rsp
 from archive.upper_layer.limits import Limits
 from storage.errors import IntegrityFault
 from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -25,6 +26,7 @@ from tests.simulators.memory_archive import CT, World, decoded, encoded, image
 from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.subjects import node, person
 
+JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 STUDY_GET, PATIENT_GET = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.1.3"
 CONTEXT = AcceptedContext(1, STUDY_GET, EXPLICIT_LITTLE)
 TAKES_CT = AcceptedContext(5, CT, EXPLICIT_LITTLE, scu_role=False, scp_role=True)
@@ -39,11 +41,14 @@ def world(tmp_path):
     world.close()
 
 
+def service_of(world, reader=None):
+    reader, destinations = reader or world.reader, Destinations(world.nodes)
+    return RetrieveService(reader, world.repository, world.pep, world.trail, world.kept, destinations)
+
+
 @pytest.fixture
 def provider(world):
-    return RetrieveProvider(
-        RetrieveService(world.reader, world.repository, world.pep, world.trail, world.kept), Limits()
-    )
+    return GetProvider(service_of(world), Limits())
 
 
 @pytest.fixture
@@ -156,8 +161,28 @@ def test_patient_root_names_the_patient(provider, channel):
     assert len(stores) == 1 and final.status == 0x0000
 
 
+@pytest.mark.parametrize("accepted", [IMPLICIT_LITTLE, EXPLICIT_BIG])
+def test_an_object_goes_in_another_native_syntax_where_its_own_was_not_accepted(world, provider, accepted):
+    takes = AcceptedContext(5, CT, accepted, scp_role=True)
+    channel = MemoryChannel(world.admit(node("radiologist"), person("radiologist")), CONTEXT, takes)
+    stores, _, final = get(provider, channel, StudyInstanceUID="1.2.2")
+    assert [message.data for message in stores] == [encoded(image(2), accepted)] and final.status == 0
+
+
+def test_its_own_syntax_comes_first_then_those_that_keep_every_vr(world, provider):
+    session = world.admit(node("radiologist"), person("radiologist"))
+    syntaxes = (IMPLICIT_LITTLE, EXPLICIT_BIG, EXPLICIT_LITTLE)
+    for left in ([], [2], [1, 2]):
+        taken = [
+            AcceptedContext(5 + 2 * at, CT, uid, scp_role=True) for at, uid in enumerate(syntaxes) if at not in left
+        ]
+        channel = MemoryChannel(session, CONTEXT, *taken)
+        stores, _, _ = get(provider, channel, StudyInstanceUID="1.2.2")
+        assert stores[0].context_id == taken[-1].context_id
+
+
 def test_an_object_in_a_syntax_that_was_not_accepted_is_a_failed_sub_operation(world, provider, channel):
-    world.keep(image(1, 1, 9), syntax_uid=EXPLICIT_BIG)
+    world.keep(image(1, 1, 9), syntax_uid=JPEG_BASELINE)
     stores, pending, final = get(provider, channel, StudyInstanceUID="1.2.1")
     assert len(stores) == 3 and counters(pending[-1]) == (0, 3, 1, 0)
     assert (final.status, counters(final)) == (0xB000, (None, 3, 1, 0))
@@ -169,7 +194,7 @@ def test_an_object_in_a_syntax_that_was_not_accepted_is_a_failed_sub_operation(w
     "context",
     [
         AcceptedContext(5, CT, EXPLICIT_LITTLE),
-        AcceptedContext(5, CT, IMPLICIT_LITTLE, scp_role=True),
+        AcceptedContext(5, CT, JPEG_BASELINE, scp_role=True),
         AcceptedContext(5, "1.2.840.10008.5.1.4.1.1.4", EXPLICIT_LITTLE, scp_role=True),
     ],
     ids=["no role", "other syntax", "other class"],
@@ -254,18 +279,19 @@ def test_objects_gone_between_selection_and_reading_are_counted_failed(world, ch
             found = list(world.reader.instances(predicate, scope))
             return iter(found if self.calls == 1 else found[:1])
 
-    provider = RetrieveProvider(
-        RetrieveService(Shrinking(), world.repository, world.pep, world.trail, world.kept), Limits()
-    )
+    provider = GetProvider(service_of(world, Shrinking()), Limits())
     _, _, final = get(provider, channel, StudyInstanceUID="1.2.1")
     assert (final.status, counters(final)) == (0xB000, (None, 1, 2, 0))
     assert transferred(world) == [(0, [("1.2.1", {CT: 1})]), (4, [("1.2.1", {CT: 2})])]
 
 
-def test_more_than_the_counters_can_count_is_a701(world, provider, channel, monkeypatch):
-    monkeypatch.setattr(service_module, "MAX_INSTANCES", 2)
-    stores, _, final = get(provider, channel, StudyInstanceUID="1.2.1")
-    assert stores == [] and final.status == 0xA701 and len(world.trail.events) == 1
+def test_counters_of_a_retrieval_that_is_larger_than_16_bits_stay_at_their_most():
+    counted = Counted(total=70_000, completed=66_000, failed=1)
+    answer = retrieve_rsp(request(Field.C_GET_RQ, STUDY_GET), 0xFF00, counted.counters(with_remaining=True))
+    assert answer.sub_operations == SubOperations(65_535, 1, 0, 3_999)
+    for number in range(20_000):
+        counted.count(None, str(number))
+    assert counted.failed == 20_001 and len(counted.failed_uids) == MAX_FAILED_UIDS
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from archive.upper_layer.commands import (
     SubOperations,
     c_echo_rsp,
     c_find_rsp,
-    c_get_rsp,
     c_store_rq,
     c_store_rsp,
     failure_rsp,
+    retrieve_rsp,
 )
 from storage.errors import InvalidIdentifier
 
@@ -98,7 +98,7 @@ def test_what_we_write_is_read_by_pynetdicom_and_by_ourselves(sop_class, instanc
 @given(shorts, shorts, shorts, st.integers(0, 10**6), st.integers(0, 10**6), st.none() | st.integers(0, 10**6))
 def test_a_retrieve_response_saturates_its_counters(status, message_id, completed, failed, warning, remaining):
     asked = CommandSet.build({Element.FIELD: Field.C_GET_RQ, Element.MESSAGE_ID: message_id, Element.DATA_SET_TYPE: 0})
-    answer = c_get_rsp(asked, status, SubOperations(completed, failed, warning, remaining))
+    answer = retrieve_rsp(asked, status, SubOperations(completed, failed, warning, remaining))
     theirs = as_pynetdicom_reads(answer)
     assert (theirs.CommandField, theirs.Status, theirs.MessageIDBeingRespondedTo) == (0x8010, status, message_id)
     assert theirs.NumberOfCompletedSuboperations == completed

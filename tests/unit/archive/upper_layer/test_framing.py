@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from archive.errors import LimitExceeded, ProtocolViolation
 from archive.upper_layer.framing import (
     AbortPdu,
-    AcceptorsPdu,
     AssociateRequestPdu,
     DataFragment,
     Framer,
     ReleaseReplyPdu,
     ReleaseRequestPdu,
+    StrayPdu,
 )
 from archive.upper_layer.limits import Limits
 
@@ -62,7 +62,7 @@ def units_of(data: bytes, pieces: list[int], buffer_bytes: int = BUFFER) -> list
                     units.append(flat)
                 else:
                     units.append(unit)
-                if unit == AcceptorsPdu(2):
+                if unit == StrayPdu(2):
                     return joined(units)
             if offset == len(data):
                 return joined(units)
@@ -114,8 +114,8 @@ def test_each_pdu_becomes_its_unit():
     assert first(pdu(5, bytes(4))) == ReleaseRequestPdu()
     assert first(pdu(6, bytes(4))) == ReleaseReplyPdu()
     assert first(pdu(7, b"\0\0\2\6")) == AbortPdu(2, 6)
-    assert first(pdu(3, bytes(4))) == AcceptorsPdu(3)
-    assert first(b"\2\0\xff\xff\xff\xff") == AcceptorsPdu(2)
+    assert first(pdu(3, bytes(4))) == StrayPdu(3)
+    assert first(b"\2\0\xff\xff\xff\xff") == StrayPdu(2)
 
 
 @pytest.mark.parametrize(
