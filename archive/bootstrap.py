@@ -18,7 +18,6 @@ from archive.audit.journal import TrailJournal
 from archive.audit.keeper import CheckpointKeeper
 from archive.audit.log import AuditLog
 from archive.audit.retention import Retention
-from archive.audit.statement import StatementSigner, StatementVerifier
 from archive.audit.timestamping import Stamper
 from archive.audit.trail import AuditTrail
 from archive.enforcement.attributes import is_keyword
@@ -33,19 +32,19 @@ from archive.records.presented import PresentedRecords
 from archive.records.users import UserRecords
 from archive.records.volume import VolumeRecords
 from archive.settings import Settings, load_settings
+from archive.signing_keys import SigningKeys, finish_rotation, object_signer
 from archive.upper_layer.limits import Limits
 from auth.node.authority import Authority
-from auth.node.authority import load as load_authority
 from auth.policy.engine import PolicyEngine
 from auth.policy.loading import LoadedPolicies
 from auth.policy.loading import load as load_policies
 from storage.blobs.filesystem import FilesystemBlobs
+from storage.crypto.keyring import Keyring
 from storage.index.engine import IndexEngine
 from storage.ingest.intake import IntakesHere, IntakeTools
 from storage.ingest.nursery import Nursery
 from storage.ingest.pool import IntakePool
 from storage.integrity.element_events import StreamLimits
-from storage.integrity.signature import Signer
 from storage.ports import Intakes
 from storage.recovery import RecoveryReport
 from storage.repository import Parts, Repository, now
@@ -60,7 +59,9 @@ class Archive:
 
     home: Home
     settings: Settings
-    authority: Authority
+    keyring: Keyring
+    signing: SigningKeys
+    intakes: Intakes
     audit: AuditLog
     trail: AuditTrail
     retention: Retention
@@ -74,6 +75,11 @@ class Archive:
     repository: Repository
     metrics: Metrics
     _held: ExitStack = field(repr=False)
+
+    @property
+    def authority(self) -> Authority:
+        """The archive's own certificate authority."""
+        return self.signing.authority
 
     def load_policies(self) -> LoadedPolicies:
         """The policies as they lie in their folder now, checked; they count once `policies` adopts them.
@@ -118,15 +124,19 @@ def open_archive(home: Home, *, serving: bool = False) -> Archive:
     settings = load_settings(home.settings)
     with ExitStack() as held:
         blobs = FilesystemBlobs(home.blobs, reserve_bytes=settings.storage.reserve_bytes)
-        intakes = _intakes(home, settings, blobs, serving=serving)
-        held.callback(intakes.close)
+        finish_rotation(home, settings)
+        # Its processes are forked off before there is a thread here, or an open token.
+        pool = _pool(home, settings, blobs) if serving else None
+        if pool is not None:
+            held.callback(pool.close)
         keyring = load_keyring(home, settings)
         policies = PolicyEngine.load(home.inside(settings.policy.directory), is_keyword)
-        authority = load_authority(home.inside(settings.keys.authority))
-        signer_key = authority.signer_key()
-        statements = StatementSigner(signer_key, authority.signer_certificate)
+        signing = SigningKeys(home, settings)
+        held.callback(signing.close)
+        here = IntakeTools(blobs, keyring, signing.objects, _stream_limits(settings.limits))
+        intakes: Intakes = pool or IntakesHere(here)
         stamper = _stamper(home, settings)
-        trail = AuditTrail(home.trail, keyring.audit_key, checkpoints=CheckpointMaker(statements, now))
+        trail = AuditTrail(home.trail, keyring.audit_key, checkpoints=CheckpointMaker(signing.statements, now))
         # It ends after the trail, whose last checkpoint it still carries.
         held.callback(_keeper(trail, home, settings, stamper).close)
         held.callback(trail.close)
@@ -140,20 +150,21 @@ def open_archive(home: Home, *, serving: bool = False) -> Archive:
             ledger=home.ledger,
             keyring=keyring,
             intakes=intakes,
-            signer=Signer(signer_key, authority.signer_certificate),
+            signer=signing.objects,
             engine=index,
             journal=TrailJournal(trail),
         )
         repository = Repository.start(parts)
         held.callback(repository.close)
         audit = AuditLog(trail)
-        verifier = StatementVerifier([authority.signer_certificate])
-        retention = Retention(home.trail, keyring.audit_key, statements, verifier, now)
+        retention = Retention(home.trail, keyring.audit_key, signing.statements, signing.verifier, now)
         _tell_recovery(audit, trail.torn, repository.recovery)
         return Archive(
             home=home,
             settings=settings,
-            authority=authority,
+            keyring=keyring,
+            signing=signing,
+            intakes=intakes,
             audit=audit,
             trail=trail,
             retention=retention,
@@ -181,14 +192,11 @@ def _stream_limits(limits: Limits) -> StreamLimits:
     )
 
 
-def _intakes(home: Home, settings: Settings, blobs: FilesystemBlobs, *, serving: bool) -> Intakes:
+def _pool(home: Home, settings: Settings, blobs: FilesystemBlobs) -> IntakePool:
     def tools() -> IntakeTools:
-        authority = load_authority(home.inside(settings.keys.authority))
-        signer = Signer(authority.signer_key(), authority.signer_certificate)
+        signer = object_signer(home, settings)
         return IntakeTools(blobs, load_keyring(home, settings), signer, _stream_limits(settings.limits))
 
-    if not serving:
-        return IntakesHere(tools())
     return IntakePool(Nursery(tools), blobs, settings.storage.processes or min(os.cpu_count() or 1, _MAX_PROCESSES))
 
 

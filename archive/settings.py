@@ -50,6 +50,8 @@ class KeySettings:
 
     keyring: Path = Path("keys/keyring.json")
     authority: Path = Path("pki")
+    signer: str = ""
+    """Empty: the signer's key is a file of the authority; or a token, as a PKCS #11 URI (RFC 7512)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,4 +142,10 @@ class LedgerDamaged(IntegrityFault):
 class SignatureNotPossible(StorageError):
     """What was asked to be signed is not there, may not be signed, or is not what the profile has signed (PS3.15 C)."""
 
-    number = 230
+    number = 240
+
+
+class TokenUnusable(StorageError):
+    """The token that holds the signer's key cannot be opened, or does not sign (PKCS #11)."""
+
+    number = 241

@@ -143,6 +143,9 @@ class Intakes(Protocol):
             OutOfSpace, StoreReadOnly, IngestFailed: nothing is taken in at present.
         """
 
+    def renew(self) -> None:
+        """Keys have changed: take the next objects in with the new ones."""
+
     def close(self) -> None:
         """End what it works with; idempotent."""
 

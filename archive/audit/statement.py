@@ -17,10 +17,11 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from archive.errors import TrailDamaged
+from storage.crypto.signing_key import SigningKey, sign_digest
 
 MAX_LINE_BYTES: Final = 16_384
 """No statement comes near: the longest field is an operator's reason."""
@@ -30,15 +31,20 @@ _SIGNATURE: Final = ',"signature":"'
 class StatementSigner:
     """Signs statements with the archive's key. Threads may share it."""
 
-    def __init__(self, key: RSAPrivateKey, certificate_der: bytes) -> None:
-        """Take the key and its own X.509 certificate, DER encoded."""
-        self._key = key
-        self._signer = sha256(certificate_der).hexdigest()
+    def __init__(self, key: SigningKey, certificate_der: bytes) -> None:
+        """Take the key, an RSA one, and its own X.509 certificate, DER encoded."""
+        self._using = (key, sha256(certificate_der).hexdigest())
+
+    def use(self, key: SigningKey, certificate_der: bytes) -> None:
+        """Sign with another key from now on."""
+        self._using = (key, sha256(certificate_der).hexdigest())
 
     def line(self, kind: str, fields: Mapping[str, object]) -> str:
         """A signed statement of a kind, without a newline. ``fields`` are JSON-ready."""
-        body = _body(kind, fields, self._signer)
-        signature = base64.b64encode(self._key.sign(body.encode("ascii"), PKCS1v15(), SHA256())).decode("ascii")
+        key, signer = self._using
+        body = _body(kind, fields, signer)
+        value = sign_digest(key, sha256(body.encode("ascii")).digest(), "SHA256")
+        signature = base64.b64encode(value).decode("ascii")
         return f'{body}{_SIGNATURE}{signature}"}}'
 
 
@@ -49,10 +55,14 @@ class StatementVerifier:
         """Take the certificates, DER encoded, of the signers that are believed."""
         self._keys: dict[str, RSAPublicKey] = {}
         for certificate in certificates_der:
-            key = x509.load_der_x509_certificate(certificate).public_key()
-            if not isinstance(key, RSAPublicKey):
-                raise TypeError("a signer's key is RSA")
-            self._keys[sha256(certificate).hexdigest()] = key
+            self.admit(certificate)
+
+    def admit(self, certificate_der: bytes) -> None:
+        """Believe this signer too."""
+        key = x509.load_der_x509_certificate(certificate_der).public_key()
+        if not isinstance(key, RSAPublicKey):
+            raise TypeError("a signer's key is RSA")
+        self._keys[sha256(certificate_der).hexdigest()] = key
 
     def fields(self, kind: str, line: str) -> dict[str, Any]:
         """The fields of a statement of a kind.

@@ -9,6 +9,7 @@ from archive.cli import (
     forward,
     identity,
     init,
+    keys,
     lab,
     metrics,
     node,
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.add_typer(repository.app, name="repository")
     app.add_typer(signature.app, name="signature")
+    app.add_typer(keys.app, name="keys")
     app.command("doctor")(doctor.doctor)
     app.command("metrics")(metrics.metrics)
     app.add_typer(lab.app, name="lab")

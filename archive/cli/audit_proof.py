@@ -111,15 +111,14 @@ def check(
     from archive.audit.verify import verify_trail
     from archive.keys import load_keyring
     from archive.settings import load_settings
-    from auth.node.authority import load as load_authority
+    from archive.signing_keys import own_signers
 
     settings = load_settings(home.settings)
-    authority = load_authority(home.inside(settings.keys.authority))
     lines = [split_line(line) for path in against for line in read_checkpoints(path)]
     report = verify_trail(
         home.trail,
         load_keyring(home, settings).audit_key,
-        verifier=StatementVerifier([authority.signer_certificate]),
+        verifier=StatementVerifier(own_signers(home, settings)),
         against=[line for line, _ in lines],
         being_written=being_written,
     )

@@ -84,7 +84,8 @@ def _secrets(home: Home, settings: Settings) -> Iterator[Finding]:
     keyring = home.inside(settings.keys.keyring)
     authority = AuthorityFiles(home.inside(settings.keys.authority))
     places = {"keyring": keyring}
-    places |= {f"{name} key": authority.key(name) for name in ("root", "node-ca", "signing-ca", "server", "signer")}
+    kept = ("root", "node-ca", "signing-ca", "server", *(() if settings.keys.signer else ("signer",)))
+    places |= {f"{name} key": authority.key(name) for name in kept}
     for what, path in places.items():
         try:
             check_secret(path)

@@ -30,6 +30,8 @@ _REMEDIES: Final = {
     224: "make it readable by its owner alone",
     225: "run `strongroom verify`, look into who wrote to the home, and restore the ledger from your backup",
     230: "hide less of it, or give it out to those who may see all of it",
+    240: "choose other elements or another profile",
+    241: "see that the token is there and open to you, or correct keys.signer in the settings",
     300: "see the server's log",
     302: "get a certificate that is valid, for TLS clients and with a key of today's length",
     316: "correct the provider's section in the settings",

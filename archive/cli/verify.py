@@ -1,7 +1,6 @@
 """``strongroom verify``: whether everything that is kept is what was written. Repairs nothing, writes nothing."""
 
 from contextlib import ExitStack
-from hashlib import sha256
 from typing import Annotated
 
 import typer
@@ -29,12 +28,12 @@ def verify(
     from archive.errors import HomeInUse
     from archive.keys import load_keyring
     from archive.settings import load_settings
-    from auth.node.authority import load as load_authority
+    from archive.signing_keys import fingerprints, own_signers
     from storage.integrity import fsck
 
     settings = load_settings(place.settings)
     keyring = load_keyring(place, settings)
-    signers = frozenset({sha256(load_authority(place.inside(settings.keys.authority)).signer_certificate).digest()})
+    signers = fingerprints(own_signers(place, settings))
     with ExitStack() as held:
         try:
             # Where nobody writes, nobody shall begin to while everything is compared with everything.

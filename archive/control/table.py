@@ -1,6 +1,18 @@
 """The whole table of operations: importing this has entered every one of them."""
 
-from archive.control import decisions, evidence, glass, identity, metrics, nodes, studies, trail, users
+from archive.control import decisions, evidence, glass, identity, keys, metrics, nodes, studies, trail, users
 from archive.control.operations import perform
 
-__all__ = ["decisions", "evidence", "glass", "identity", "metrics", "nodes", "perform", "studies", "trail", "users"]
+__all__ = [
+    "decisions",
+    "evidence",
+    "glass",
+    "identity",
+    "keys",
+    "metrics",
+    "nodes",
+    "perform",
+    "studies",
+    "trail",
+    "users",
+]

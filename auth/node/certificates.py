@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,6 +27,13 @@ MAX_NAME_LENGTH = 64
 """Upper bound of a common name (RFC 5280 A.1, ub-common-name)."""
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class Subject(Protocol):
+    """Whose key is certified; only the public half is needed."""
+
+    def public_key(self) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+        """That half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ def ca_certificate(
 
 def leaf_certificate(
     issuer: Issuer,
-    key: SigningKey,
+    key: Subject,
     subject: x509.Name,
     now: datetime,
     lifetime: timedelta,
@@ -77,7 +85,7 @@ def leaf_certificate(
 
 
 def _builder(
-    issuer: Issuer | None, key: SigningKey, subject: x509.Name, now: datetime, lifetime: timedelta
+    issuer: Issuer | None, key: Subject, subject: x509.Name, now: datetime, lifetime: timedelta
 ) -> x509.CertificateBuilder:
     """Names, serial, validity nested in the issuer's, and the key identifiers of RFC 5280 4.2.1.1 and 4.2.1.2."""
     own_identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())

@@ -47,11 +47,12 @@ class Envelope:
 def seal_header(keyring: Keyring, object_id: ObjectId, declared: DeclaredInstance) -> tuple[bytes, Envelope]:
     """A fresh data key for an object, and the header that keeps it."""
     data_key, prefix = os.urandom(KEY_BYTES), os.urandom(PREFIX_BYTES)
-    envelope = Envelope(object_id, keyring.current_id, declared, data_key, prefix)
+    key_id = keyring.current_id
+    envelope = Envelope(object_id, key_id, declared, data_key, prefix)
     secret = data_key + prefix + _names(declared)
     length = wrapped_length(len(secret))
-    fixed = _FIXED.pack(MAGIC, bytes.fromhex(object_id), keyring.current_id, length)
-    return fixed + keyring.wrap(secret, fixed), envelope
+    fixed = _FIXED.pack(MAGIC, bytes.fromhex(object_id), key_id, length)
+    return fixed + keyring.wrap(key_id, secret, fixed), envelope
 
 
 def open_header(keyring: Keyring, data: bytes) -> tuple[Envelope, int]:

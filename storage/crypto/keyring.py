@@ -78,27 +78,33 @@ class Keyring:
             KeyringInvalid: it is not there, cannot be read, or is not a keyring.
             KeyringExposed: its mode grants something to group or others.
         """
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            with os.fdopen(file, "rb") as opened:
-                mode = os.fstat(file).st_mode
-                if not stat.S_ISREG(mode):
-                    raise KeyringInvalid(f"{path} is not a file")
-                if mode & _OTHERS:
-                    raise KeyringExposed(f"{path} can be read or written by others: run `chmod 600 {path}`")
-                data = opened.read(_MAX_FILE_BYTES)
-        except OSError as error:
-            raise KeyringInvalid(f"{path} cannot be read: {error.strerror}") from error
-        try:
-            fields = json.loads(data)
-        except ValueError:
-            raise KeyringInvalid(f"{path} is not a keyring") from None
-        return _parsed(path, fields)
+        return _parsed(path, _fields(path))
 
-    def wrap(self, secret: bytes, context: bytes) -> bytes:
-        """Encrypt a secret under the current key, bound to ``context``: nonce (12) ‖ AES-256-GCM ciphertext and tag."""
+    @property
+    def wrapping_ids(self) -> tuple[bytes, ...]:
+        """Every key-encryption key by its id, the oldest first."""
+        return tuple(self._wrapping)
+
+    def rotate(self, path: Path) -> bytes:
+        """Make a fresh key-encryption key current, in the file first; those before still unwrap. Returns its id.
+
+        Raises:
+            KeyringInvalid, KeyringExposed: the file is not this keyring's, or cannot be replaced.
+        """
+        fields, key_id, key = _fields(path), os.urandom(KEY_ID_BYTES), os.urandom(KEY_BYTES)
+        if set(_parsed(path, fields).wrapping_ids) != set(self._wrapping):
+            raise KeyringInvalid(f"{path} is not the keyring that was loaded from it")
+        fields["key_encryption_keys"][key_id.hex()] = key.hex()
+        fields["current"] = key_id.hex()
+        _replace(path, fields)
+        self._wrapping = {**self._wrapping, key_id: AESGCM(key)}
+        self.current_id = key_id
+        return key_id
+
+    def wrap(self, key_id: bytes, secret: bytes, context: bytes) -> bytes:
+        """Encrypt a secret under a key of ours, bound to ``context``: nonce (12) ‖ AES-256-GCM ciphertext and tag."""
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._wrapping[self.current_id].encrypt(nonce, secret, context)
+        return nonce + self._wrapping[key_id].encrypt(nonce, secret, context)
 
     def unwrap(self, key_id: bytes, wrapped: bytes, context: bytes) -> bytes:
         """The inverse of `wrap`.
@@ -119,6 +125,33 @@ class Keyring:
 def wrapped_length(length: int) -> int:
     """Bytes that `Keyring.wrap` makes of ``length`` bytes."""
     return NONCE_BYTES + length + TAG_BYTES
+
+
+def _fields(path: Path) -> Any:
+    """What the file says. Raises as `Keyring.load`."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(file, "rb") as opened:
+            mode = os.fstat(file).st_mode
+            if not stat.S_ISREG(mode):
+                raise KeyringInvalid(f"{path} is not a file")
+            if mode & _OTHERS:
+                raise KeyringExposed(f"{path} can be read or written by others: run `chmod 600 {path}`")
+            data = opened.read(_MAX_FILE_BYTES)
+    except OSError as error:
+        raise KeyringInvalid(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise KeyringInvalid(f"{path} is not a keyring") from None
+
+
+def _replace(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write the file anew, as a whole or not at all."""
+    try:
+        disk.overwrite(path, json.dumps(fields, indent=2).encode("ascii") + b"\n")
+    except OSError as error:
+        raise KeyringInvalid(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _parsed(path: Path, fields: Any) -> Keyring:

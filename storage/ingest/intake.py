@@ -175,6 +175,9 @@ class IntakesHere:
         """Open an intake. Raises `UnsupportedTransferSyntax`, `OutOfSpace`, `StoreReadOnly`."""
         return IntakeHere(self._tools, declared, new_object_id(), health)
 
+    def renew(self) -> None:
+        """There is nothing that could be renewed: who changes keys does it in the same process."""
+
     def close(self) -> None:
         """There is nothing to end."""
 

@@ -44,8 +44,11 @@ class Signer:
 
     def __init__(self, key: SigningKey, certificate_der: bytes) -> None:
         """Take the key and its own X.509 certificate, DER encoded."""
-        self._key = key
-        self._certificate = certificate_der
+        self._using = (key, certificate_der)
+
+    def use(self, key: SigningKey, certificate_der: bytes) -> None:
+        """Sign with another key from now on."""
+        self._using = (key, certificate_der)
 
     def sign(self, inspection: Inspection, syntax: TransferSyntax, moment: datetime) -> MadeSignature:
         """Sign every element of `Inspection.signed_tags`.
@@ -64,15 +67,16 @@ class Signer:
             raise TypeError("an inspection carries the seal that its inspector made")
         if not inspection.signed_tags:
             raise MalformedDataSet("nothing may be signed")
+        key, certificate = self._using
         mac_id = free_mac_id(seal.mac_ids)
         uid = new_uid()
         identity = identity_fields(mac_id, uid, moment)
         mac = seal.mac.copy()
         mac.update(mac_bytes(identity))
-        value = sign_digest(self._key, mac.digest(), _ALGORITHM)
+        value = sign_digest(key, mac.digest(), _ALGORITHM)
         items = {
             MAC_PARAMETERS: parameter_fields(mac_id, syntax.mac_syntax, _ALGORITHM, inspection.signed_tags),
-            DIGITAL_SIGNATURES: signature_fields(identity, self._certificate, value),
+            DIGITAL_SIGNATURES: signature_fields(identity, certificate, value),
         }
         points = {MAC_PARAMETERS: seal.mac_parameters, DIGITAL_SIGNATURES: seal.digital_signatures}
         return MadeSignature(

@@ -63,7 +63,7 @@ class Stamping(Protocol):
 
 
 class ObjectSigner:
-    """Signs whole data sets with one key. Threads may share it."""
+    """Signs whole data sets with one key."""
 
     def __init__(self, key: SigningKey, certificate_der: bytes, stamping: Stamping | None = None) -> None:
         """Take the key, its own X.509 certificate, and who stamps what it signs (PS3.15 C.1: CMS_TSP), if anybody."""

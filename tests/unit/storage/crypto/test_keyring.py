@@ -19,7 +19,7 @@ def test_a_keyring_is_read_back(path):
     read = Keyring.load(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (read.address_key, read.ledger_key, read.audit_key) == (made.address_key, made.ledger_key, made.audit_key)
-    assert read.unwrap(made.current_id, made.wrap(b"secret", b"context"), b"context") == b"secret"
+    assert read.unwrap(made.current_id, made.wrap(made.current_id, b"secret", b"context"), b"context") == b"secret"
 
 
 def test_all_keys_differ(path):
@@ -81,7 +81,7 @@ def test_a_missing_keyring_and_a_folder_are_refused(tmp_path):
 
 def test_a_wrapped_secret_opens_only_unchanged_in_its_context_under_its_key(path, tmp_path):
     keyring, other = Keyring.create(path), Keyring.create(tmp_path / "other")
-    wrapped = keyring.wrap(b"secret", b"context")
+    wrapped = keyring.wrap(keyring.current_id, b"secret", b"context")
     assert len(wrapped) == wrapped_length(6)
     with pytest.raises(IntegrityFault):
         keyring.unwrap(keyring.current_id, wrapped, b"another")
@@ -97,3 +97,26 @@ def test_a_keyring_does_not_print_its_keys(path):
     keyring = Keyring.create(path)
     secret = json.loads(path.read_text())["ledger_key"]
     assert secret not in repr(keyring) and str(keyring.ledger_key) not in repr(keyring)
+
+
+def test_a_rotated_keyring_wraps_under_the_new_key_and_still_unwraps_the_old(tmp_path):
+    path = tmp_path / "keyring.json"
+    keyring = Keyring.create(path)
+    first = keyring.current_id
+    before = keyring.wrap(first, b"secret", b"context")
+    second = keyring.rotate(path)
+    after = keyring.wrap(second, b"secret", b"context")
+    read = Keyring.load(path)
+    assert (read.current_id, read.wrapping_ids) == (second, (first, second))
+    for known in (keyring, read):
+        assert known.unwrap(first, before, b"context") == known.unwrap(second, after, b"context") == b"secret"
+    with pytest.raises(IntegrityFault):
+        read.unwrap(first, after, b"context")
+
+
+def test_a_keyring_is_not_rotated_over_another_ones_file(tmp_path):
+    keyring = Keyring.create(tmp_path / "mine.json")
+    Keyring.create(tmp_path / "other.json")
+    with pytest.raises(KeyringInvalid, match="not the keyring"):
+        keyring.rotate(tmp_path / "other.json")
+    assert len(keyring.wrapping_ids) == 1
