@@ -14,7 +14,7 @@ from archive.audit.statement import StatementSigner, StatementVerifier
 from archive.errors import HomeInvalid
 from archive.home import Home
 from archive.settings import Settings
-from auth.node.authority import AuthorityFiles
+from auth.node.authority import Authority, AuthorityFiles
 from auth.node.authority import load as load_authority
 from auth.node.signers import install_signer, issue_signer, new_signer_key, settle, signer_certificates
 from storage.crypto.signing_key import SigningKey
