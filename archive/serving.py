@@ -190,7 +190,7 @@ def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> Dic
     dispatcher = ServiceDispatcher(
         verification=VerificationProvider(pep, limits),
         storage=StorageProvider(StoreService(repository, pep, audit, archive.masked), limits),
-        query=QueryProvider(QueryService(repository.reader, pep, audit), title, limits),
+        query=QueryProvider(QueryService(repository.reader, pep, audit, repository), title, limits),
         get=GetProvider(retrieve, limits),
         move=MoveProvider(retrieve, requestor, title, limits),
         limits=limits,

@@ -8,8 +8,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeAlias
 
 from storage.identifiers import ObjectId, Uid
+
+ElementValue: TypeAlias = "bytes | tuple[Item, ...] | None"
+"""A value as received but little endian, or a sequence's items; None where it is there and larger than what is kept."""
+Item: TypeAlias = "tuple[tuple[int, bytes, ElementValue], ...]"
+"""Tag, VR and value of each element of one item of a sequence."""
+Element: TypeAlias = tuple[bytes, ElementValue]
+"""VR and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,8 @@ class Inspection:
     """Bytes of the (inflated) data set."""
     seal: object = field(repr=False)
     """Opaque to everything but `storage.integrity.signature`: MAC state and splice points."""
+    others: Mapping[int, Element] = field(default_factory=dict)
+    """Every other top-level element, in order, that is kept for queries (`storage.integrity.header`)."""
 
 
 @dataclass(frozen=True, slots=True)

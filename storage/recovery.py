@@ -20,9 +20,10 @@ from storage.crypto.keyring import Keyring
 from storage.errors import IntegrityFault, StorageError
 from storage.identifiers import ObjectId
 from storage.index import state
-from storage.index.columns import WANTED, rows_of
+from storage.index.columns import WANTED
 from storage.index.committed import STORED, Committed, apply_committed, check_known, kept_content
 from storage.index.engine import IndexEngine
+from storage.index.rows import rows_of
 from storage.index.writer import IndexEntry
 from storage.ingest.intake import commitment
 from storage.instance import Inspection

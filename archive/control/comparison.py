@@ -11,9 +11,10 @@ from auth.policy.engine import PolicyEngine
 from auth.policy.model import AccessRequest, Action
 from auth.ports import NodeRecord, UserRecord
 from auth.principal import Assurance, IdentityDemand, NodeTrust, Principal
-from storage.index.matching import QUERY_RETRIEVE_LEVEL, QueryKey, QueryModel, plan_find
+from storage.index.matching import QUERY_RETRIEVE_LEVEL, QueryModel, plan_find
 from storage.index.predicate import NotTrue, Predicate, all_of
 from storage.index.reader import IndexReader
+from storage.index.sequences import QueryKey
 
 COMPARED: Final = (Action.QUERY, Action.RETRIEVE, Action.MOVE)
 SHOWN: Final = 20

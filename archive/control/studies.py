@@ -9,8 +9,9 @@ from archive.control.operations import Call, operation
 from archive.control.protocol import Json
 from archive.errors import UsageInvalid
 from storage.identifiers import uid
-from storage.index.matching import QUERY_RETRIEVE_LEVEL, QueryKey, QueryModel, plan_find
+from storage.index.matching import QUERY_RETRIEVE_LEVEL, QueryModel, plan_find
 from storage.index.predicate import EVERYTHING, Holds
+from storage.index.sequences import QueryKey
 from storage.instance import StudyFacts
 
 DEFAULT_LIMIT: Final = 1_000

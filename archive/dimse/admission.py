@@ -27,7 +27,8 @@ from archive.audit.events import (
     UserAuthenticated,
 )
 from archive.dimse.channel import Admitted, Peer, Rejected
-from archive.dimse.sop_classes import MESSAGES, STORAGE
+from archive.dimse.extended import query_answer
+from archive.dimse.sop_classes import FIND, MESSAGES, STORAGE
 from archive.enforcement.grant import Grant
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -273,7 +274,8 @@ def _roles(proposed: Mapping[str, tuple[bool, bool]], accepted: Mapping[str, str
 
 
 def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -> dict[str, bytes]:
-    """Storage SOP Class Extended Negotiation (PS3.4 B.3.1), where it was offered with as many bytes as it has.
+    """SOP Class Extended Negotiation, where it was offered: of storage, with as many bytes as that has (PS3.4 B.3.1),
+    and of queries (C.5.1.1).
 
     Bit preservation is claimed where every accepted context of the class is explicit VR (PS3.15 A.3).
     """
@@ -281,8 +283,10 @@ def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -
     for context, result in zip(request.contexts, results, strict=True):
         if result.result == _ACCEPTED:
             accepted.setdefault(context.abstract_syntax, set()).add(result.transfer_syntax)
-    return {
-        uid: _FULL if IMPLICIT_LITTLE in accepted[uid] else _BIT_PRESERVING
-        for uid, offer in request.extended.items()
-        if uid in accepted and uid in STORAGE and len(offer) == len(_FULL)
-    }
+    answers: dict[str, bytes] = {}
+    for uid, offer in request.extended.items():
+        if uid in accepted and uid in STORAGE and len(offer) == len(_FULL):
+            answers[uid] = _FULL if IMPLICIT_LITTLE in accepted[uid] else _BIT_PRESERVING
+        elif uid in accepted and uid in FIND and offer:
+            answers[uid] = query_answer(offer)
+    return answers

@@ -13,7 +13,7 @@ import structlog
 
 from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Ending, Peer, Rejected
 from archive.dimse.incoming import IncomingMessageData
-from archive.dimse.outgoing import messages_to_pdus
+from archive.dimse.outgoing import messages_to_pdus, repeated_to_pdus
 from archive.dimse.transport import Transport
 from archive.errors import LimitExceeded, PeerGone, PeerTooSlow, ProtocolViolation
 from archive.session import AssociationSession
@@ -279,6 +279,11 @@ class Association:
         for pdus in messages_to_pdus(context_id, pairs, self._fragment_bytes):
             self._transport.send(pdus)
 
+    def send_repeated(self, context_id: int, command: CommandSet, data_sets: Iterable[bytes]) -> None:
+        """Send the same command with each of many small data sets, with few writes."""
+        for pdus in repeated_to_pdus(context_id, command, data_sets, self._fragment_bytes):
+            self._transport.send(pdus)
+
     def receive_response(self, context_id: int) -> CommandSet:
         """The response to a sub-operation; a C-CANCEL that comes in between is remembered."""
         while True:
@@ -392,5 +397,8 @@ def _accepted(proposed: Sequence[ProposedContext], admitted: Admitted) -> Mappin
         if result.result == 0:
             syntax = abstract[result.context_id]
             scu, scp = admitted.answer.roles.get(syntax, (True, False))
-            contexts[result.context_id] = AcceptedContext(result.context_id, syntax, result.transfer_syntax, scu, scp)
+            extended = admitted.answer.extended.get(syntax, b"")
+            contexts[result.context_id] = AcceptedContext(
+                result.context_id, syntax, result.transfer_syntax, scu, scp, extended
+            )
     return MappingProxyType(contexts)

@@ -30,6 +30,8 @@ class AcceptedContext:
     transfer_syntax: str
     scu_role: bool = True
     scp_role: bool = False
+    extended: bytes = b""
+    """Service-class-application-information that was agreed on (PS3.7 D.3.3.5); empty if none."""
 
 
 class IncomingData(Protocol):
@@ -61,6 +63,9 @@ class Channel(Protocol):
 
     def send_many(self, context_id: int, messages: Iterable[tuple[CommandSet, bytes | None]]) -> None:
         """Send small messages with few writes."""
+
+    def send_repeated(self, context_id: int, command: CommandSet, data_sets: Iterable[bytes]) -> None:
+        """Send the same command with each of many small data sets, with few writes."""
 
     def receive_response(self, context_id: int) -> CommandSet:
         """The response to a sub-operation; a C-CANCEL that comes in between is remembered."""

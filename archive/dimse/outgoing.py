@@ -38,6 +38,30 @@ def messages_to_pdus(
         yield b"".join(parts)
 
 
+def repeated_to_pdus(
+    context_id: int, command: CommandSet, data_sets: Iterable[bytes], fragment_bytes: int
+) -> Iterator[bytes]:
+    """As `messages_to_pdus`, for one command with each of many data sets, none empty: encoded once."""
+    told = b"".join(messages_to_pdus(context_id, [(command, None)], fragment_bytes))
+    pack, last = _HEADERS.pack, _LAST
+    parts: list[bytes | memoryview] = []
+    size = 0
+    for data in data_sets:
+        length = len(data)
+        parts.append(told)
+        if length <= fragment_bytes:
+            parts += (pack(4, length + 6, length + 2, context_id, last), data)
+        else:
+            for flags, fragment in _cut(iter((data,)), fragment_bytes, 0):
+                parts += (pack(4, len(fragment) + 6, len(fragment) + 2, context_id, flags), fragment)
+        size += length + len(told)
+        if size >= WRITE_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
 def _fragments(
     command: CommandSet, data: Iterable[bytes | memoryview] | None, fragment_bytes: int
 ) -> Iterator[tuple[int, bytes | memoryview]]:

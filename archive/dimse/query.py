@@ -1,10 +1,12 @@
 """The Query SCP (PS3.4 C.4.1, PS3.7 9.1.2): an identifier in, pending responses and a final one out."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 from archive.dimse.channel import AcceptedContext, Channel, IncomingData
-from archive.dimse.identifier import INSTANCE_AVAILABILITY, ResponseWriter, decode_identifier
+from archive.dimse.extended import query_options
+from archive.dimse.identifier import CHARACTER_SET, decode_identifier
+from archive.dimse.response import INSTANCE_AVAILABILITY, ResponseWriter
 from archive.dimse.sop_classes import FIND
 from archive.dimse.status import (
     ANSWERED,
@@ -19,11 +21,11 @@ from archive.services.query import Asked, QueryService
 from archive.upper_layer.commands import CommandSet, c_find_rsp
 from archive.upper_layer.limits import Limits
 from storage.errors import StorageError
-from storage.index.reader import Match
+from storage.index.sequences import QueryKey
 from storage.transfer_syntax import transfer_syntax
 
 RESPONSES_BETWEEN_LOOKS: Final = 100
-"""How many pending responses go out before a C-CANCEL is looked for again."""
+"""How many pending responses go out, in one write, before a C-CANCEL is looked for again."""
 
 
 class QueryProvider:
@@ -57,23 +59,34 @@ class QueryProvider:
         except StorageError as error:
             self._service.refused(session, asked, str(error))
             raise
-        answer = self._service.find(session, asked, FIND[context.abstract_syntax], keys)
+        options = query_options(context.extended)
+        answer = self._service.find(session, asked, FIND[context.abstract_syntax], keys, options)
         writer = ResponseWriter(
             syntax,
             level=answer.level.value,
             retrieve_ae_title=self._ae_title,
             returned=answer.returned,
+            values=answer.values,
             online=any(key.tag == INSTANCE_AVAILABILITY for key in keys),
+            character_set=next((key.value or "" for key in keys if key.tag == CHARACTER_SET), "").encode(
+                "ascii", "replace"
+            ),
         )
         status = PENDING_KEYS_MISSING if answer.optional_keys_missing else PENDING
         pending = c_find_rsp(command, status, has_identifier=True)
         for page in answer.pages:
-            for matches in _runs(page):
+            for start in range(0, len(page), RESPONSES_BETWEEN_LOOKS):
                 if channel.cancel_requested(command.message_id):
                     return CANCELLED
-                responses = ((pending, writer.encode(match.values)) for match in matches)
-                channel.send_many(context.context_id, responses)
+                run = page[start : start + RESPONSES_BETWEEN_LOOKS]
+                channel.send_repeated(context.context_id, pending, map(writer.encode, run))
         return SUCCESS
+
+
+def _character_set(keys: Sequence[QueryKey]) -> bytes:
+    """Specific Character Set of a request, empty if it has none."""
+    terms = next((key.value or "" for key in keys if key.tag == CHARACTER_SET), "")
+    return terms.encode("ascii", "replace")
 
 
 def read_identifier(data: IncomingData | None, limits: Limits) -> bytes:
@@ -88,8 +101,3 @@ def read_identifier(data: IncomingData | None, limits: Limits) -> bytes:
     for fragment in data:
         gathered += fragment
     return bytes(gathered)
-
-
-def _runs(page: list[Match]) -> Iterator[list[Match]]:
-    for start in range(0, len(page), RESPONSES_BETWEEN_LOOKS):
-        yield page[start : start + RESPONSES_BETWEEN_LOOKS]

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from archive.dimse.channel import AcceptedContext, Channel, IncomingData
 from archive.dimse.delivery import DestinationCarrier
-from archive.dimse.identifier import decode_identifier, failed_instances
+from archive.dimse.identifier import decode_identifier
 from archive.dimse.query import read_identifier
 from archive.dimse.requestor import Requestor
+from archive.dimse.response import failed_instances
 from archive.dimse.sop_classes import GET, MOVE
 from archive.dimse.status import ANSWERED, CANCELLED, SUCCESS, Service, refusal
 from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, run, store
@@ -22,7 +23,7 @@ from archive.upper_layer.commands import CommandSet, retrieve_rsp
 from archive.upper_layer.limits import Limits
 from auth.errors import AuthError
 from storage.errors import StorageError
-from storage.index.matching import QueryKey
+from storage.index.sequences import QueryKey
 from storage.instance import StoredInstance
 from storage.transfer_syntax import transfer_syntax
 

@@ -18,15 +18,17 @@ from typing import Final, NoReturn, Protocol
 
 from archive.audit.events import AccessRefused, Actor, AuditEvent, Outcome, QueryPerformed, SecurityAlert
 from archive.enforcement.grant import ScopedGrant
+from archive.services.large_values import LargeValues, ObjectStore
 from archive.session import AssociationSession
 from auth.errors import AccessDenied, HiddenKeyRefused, QueryTooBroad, TooManyResults
 from auth.policy.model import Action
 from storage.errors import StorageError
 from storage.index.columns import Level
-from storage.index.matching import FindQuery, QueryKey, QueryModel, plan_find
+from storage.index.finding import Match
+from storage.index.matching import NO_OPTIONS, FindQuery, QueryModel, QueryOptions, plan_find
 from storage.index.predicate import Predicate
-from storage.index.reader import Match
-from storage.instance import StudyFacts
+from storage.index.sequences import QueryKey
+from storage.instance import StoredInstance, StudyFacts
 
 SAMPLED: Final = 100
 """Of the pages after the first, one row in so many is decided again."""
@@ -59,6 +61,9 @@ class MatchReader(Protocol):
     def find(self, query: FindQuery, scope: Predicate) -> Iterator[list[Match]]:
         """Matching rows, page by page."""
 
+    def speaker(self, match: Match) -> StoredInstance | None:
+        """The object that says what a match says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -76,6 +81,8 @@ class QueryAnswer:
     level: Level
     returned: tuple[int, ...]
     """Tags to answer with, ascending. Hidden ones are among them, and have no value in any match."""
+    values: tuple[int, ...]
+    """Tags of the values of each match, in the order of `Match.row`."""
     optional_keys_missing: bool
     """Some key is not matched as it was asked (PS3.4 C.2.2.1.3): pending responses say FF01."""
     pages: Iterator[list[Match]]
@@ -84,14 +91,20 @@ class QueryAnswer:
 class QueryService:
     """Answers queries at every level. Shared by all associations; thread-safe."""
 
-    def __init__(self, reader: MatchReader, pep: QueryEnforcement, audit: AuditRecorder) -> None:
+    def __init__(self, reader: MatchReader, pep: QueryEnforcement, audit: AuditRecorder, objects: ObjectStore) -> None:
         self._reader = reader
+        self._large = LargeValues(reader, objects)
         self._pep = pep
         self._audit = audit
         self._random = SystemRandom()
 
     def find(
-        self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey]
+        self,
+        session: AssociationSession,
+        asked: Asked,
+        model: QueryModel,
+        keys: Sequence[QueryKey],
+        options: QueryOptions = NO_OPTIONS,
     ) -> QueryAnswer:
         """Plan a query and tell the audit; its rows are read as the pages are taken.
 
@@ -105,7 +118,8 @@ class QueryService:
         hidden = self._hidden_keys(grant, keys)
         self._check_keys(grant, keys)
         try:
-            plan = plan_find(model, keys)
+            # Elements without a column may repeat, in comments or sequences, what is hidden where it has one.
+            plan = plan_find(model, keys, replace(options, columns_only=bool(grant.hidden)))
             visible = replace(plan, returned=tuple(tag for tag in plan.returned if not grant.hides(tag)))
             pages = self._reader.find(visible, grant.scope)
         except StorageError as error:
@@ -115,7 +129,8 @@ class QueryService:
         returned = tuple(sorted(hidden.union(plan.returned)))
         missing = not hidden.issuperset(plan.unsupported) or any(key.tag in _CONSTANTS and key.value for key in keys)
         self._audit.record(performed(session, asked))
-        return QueryAnswer(plan.level, returned, missing, _capped(self._decided_again(grant, pages), grant.results))
+        seen = _capped(self._decided_again(grant, pages), grant.results)
+        return QueryAnswer(plan.level, returned, visible.returned, missing, self._large.read(visible, seen))
 
     def refused(self, session: AssociationSession, asked: Asked, reason: str) -> None:
         """Tell the audit of a query that was no query. ``reason`` holds nothing that the peer sent."""
@@ -124,11 +139,11 @@ class QueryService:
     def _hidden_keys(self, grant: ScopedGrant, keys: Sequence[QueryKey]) -> frozenset[int]:
         """Hidden attributes that are asked for; raises if one is to be matched on.
 
-        What stands inside a sequence is not told apart here, so where anything is hidden, values in one are refused.
+        What stands inside a sequence may repeat them, so where anything is hidden, values in one are refused.
         """
         asked = [key for key in keys if grant.hides(key.tag)]
-        nested = [key for key in keys if key.sequence and grant.hidden]
-        if any((key.value or "").strip(" \0") not in ("", "*") for key in (*asked, *nested)):
+        nested = [key for key in keys if key.items is not None and grant.hidden]
+        if any((key.value or "").strip(" \0") not in ("", "*") for key in asked) or any(key.asks for key in nested):
             self._deny(grant, HiddenKeyRefused(Action.QUERY.value, "a query matches on a hidden attribute"))
         return frozenset(key.tag for key in asked)
 
@@ -176,7 +191,7 @@ class QueryService:
 
 def _gives_value(key: QueryKey) -> bool:
     """Whether a key asks for something; wildcards alone ask for everything."""
-    return bool((key.value or "").strip(" \0*?\\"))
+    return key.items is None and bool((key.value or "").strip(" \0*?\\"))
 
 
 def _capped(pages: Iterator[list[Match]], limit: int | None) -> Iterator[list[Match]]:

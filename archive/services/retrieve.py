@@ -42,9 +42,10 @@ from auth.errors import AccessDenied, VolumeExceeded
 from auth.policy.model import Action
 from storage.confidentiality.mask import Mask
 from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError
-from storage.index.matching import QueryKey, QueryModel, plan_retrieve
+from storage.index.matching import QueryModel, plan_retrieve
 from storage.index.predicate import Predicate
 from storage.index.reader import StudyNames
+from storage.index.sequences import QueryKey
 from storage.instance import StoredInstance, StudyFacts
 
 _REMEMBERED: Final = 200

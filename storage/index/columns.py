@@ -1,24 +1,17 @@
-"""Which attributes the index keeps, at which level, and how a data set's values become rows.
+"""Which attributes the index keeps in columns of their own, at which level, and how each is matched.
 
 One table drives everything: what the inspection is asked for (`WANTED`), the SQL columns (`storage.index.schema`), and
-what may be matched and returned (`storage.index.matching`). Predicates name attributes by the column names here; at the
-study level those that policy reads have the names of `storage.instance.StudyFacts`.
-
-A value that its VR does not allow never refuses an object: it is kept as text and its comparable form is absent. The
-UIDs that file an object are the exception.
+how they are matched and returned (`storage.index.matching`). Predicates name attributes by the column names here; at
+the study level those that policy reads have the names of `storage.instance.StudyFacts`. What has no column is kept as
+a document (`storage.index.elements`).
 """
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from storage.errors import DataSetMismatch, InvalidIdentifier
-from storage.identifiers import Uid, uid_from_value
-from storage.index.moments import date_number, time_span
-from storage.index.text import DEFAULT_REPERTOIRE, Repertoire, decode, name_groups, repertoire
-from storage.instance import DeclaredInstance, Inspection, InstanceKey, InstanceRows, StudyFacts
+from storage.index.text import NAME_GROUPS
 
 
 class Level(Enum):
@@ -45,6 +38,7 @@ class Comparison(Enum):
     NAME = "name"
     DATE = "date"
     TIME = "time"
+    MOMENT = "date and time"
     UID = "uid"
     SET = "set"
     NONE = "returned only"
@@ -90,11 +84,23 @@ class Attribute:
         )
 
 
+_COMPARISONS: Final = {
+    "PN": Comparison.NAME,
+    "DA": Comparison.DATE,
+    "TM": Comparison.TIME,
+    "DT": Comparison.MOMENT,
+    "UI": Comparison.UID,
+}
+
+
+def comparison_of(vr: str) -> Comparison:
+    """How single values of a VR are matched."""
+    return _COMPARISONS.get(vr, Comparison.TEXT)
+
+
 def _attribute(row: str) -> Attribute:
     tag, keyword, vr, level, column, *marks = row.split()
-    comparison = {"PN": Comparison.NAME, "DA": Comparison.DATE, "TM": Comparison.TIME, "UI": Comparison.UID}.get(
-        vr, Comparison.TEXT
-    )
+    comparison = comparison_of(vr)
     if "set" in marks:
         comparison = Comparison.SET
     if "returned" in marks:
@@ -103,8 +109,7 @@ def _attribute(row: str) -> Attribute:
     return Attribute(int(tag, 16), keyword, vr, Level(level), column, comparison, origin, "unique" in marks)
 
 
-# Multi-valued attributes whose values would each have to be matched on their own are returned but not matched, which
-# PS3.4 C.2.2.1.3 provides for; the answer then says so (FF01).
+# Attributes with several values have none: each value is matched on its own, which a document allows.
 ATTRIBUTES: Final = tuple(
     _attribute(row)
     for row in """
@@ -143,8 +148,6 @@ ATTRIBUTES: Final = tuple(
     00080080 InstitutionName                  LO SERIES  institution_name
     00081040 InstitutionalDepartmentName      LO SERIES  institutional_department_name
     00081010 StationName                      SH SERIES  station_name
-    00081050 PerformingPhysicianName          PN SERIES  performing_physician_name returned
-    00081070 OperatorsName                    PN SERIES  operators_name    returned
     00400244 PerformedProcedureStepStartDate  DA SERIES  performed_date
     00400245 PerformedProcedureStepStartTime  TM SERIES  performed_time
     00201209 NumberOfSeriesRelatedInstances   IS SERIES  series_instances  returned derived
@@ -157,7 +160,6 @@ ATTRIBUTES: Final = tuple(
     00080022 AcquisitionDate                  DA IMAGE   acquisition_date
     00080032 AcquisitionTime                  TM IMAGE   acquisition_time
     00200012 AcquisitionNumber                IS IMAGE   acquisition_number
-    00080008 ImageType                        CS IMAGE   image_type        returned
     00280008 NumberOfFrames                   IS IMAGE   number_of_frames
     00280010 Rows                             US IMAGE   image_rows
     00280011 Columns                          US IMAGE   image_columns
@@ -181,80 +183,17 @@ SCALAR_FACTS: Final = (
 SET_FACTS: Final = ("performing_physicians", "modalities", "body_parts", "labels")
 """Set-valued ones; all but the labels are fixed by the study's first instance."""
 
-_CHARACTER_SET: Final = 0x00080005
-_STORED: Final = {attribute.tag: attribute for attribute in ATTRIBUTES if attribute.origin is Origin.DATA_SET}
-_FACT_SOURCES: Final = {"institution": 0x00080080, "department": 0x00081040, "station": 0x00081010}
+ELEMENTS: Final = "elements"
+"""The column of each level's document (`storage.index.elements`)."""
+CHARACTER_SET: Final = 0x00080005
+PERFORMING_PHYSICIANS: Final = 0x00081050
+STORED: Final[Mapping[int, Attribute]] = {
+    attribute.tag: attribute for attribute in ATTRIBUTES if attribute.origin is Origin.DATA_SET
+}
+"""Attributes whose columns hold what the data set says."""
 
-WANTED: Final = frozenset({_CHARACTER_SET} | _STORED.keys())
-"""Tags of the top-level elements that `rows_of` reads."""
-
-Value = str | int | None
-NAME_GROUPS: Final = ("norm", "ideographic", "phonetic")
-
-
-def key_of(inspection: Inspection, declared: DeclaredInstance) -> InstanceKey:
-    """Where the object stands in the information model, as its own data set says.
-
-    Raises:
-        DataSetMismatch: it lacks a legal Study, Series or SOP Instance UID or SOP Class UID, or it is not the object
-            that the command announced (PS3.4 B.2.3).
-    """
-    key = InstanceKey(*(_filing_uid(inspection, tag) for tag in (0x0020000D, 0x0020000E, 0x00080018, 0x00080016)))
-    if (key.sop_class_uid, key.sop_instance_uid) != (declared.sop_class_uid, declared.sop_instance_uid):
-        raise DataSetMismatch("the data set is not the object that the command announced")
-    return key
-
-
-def _filing_uid(inspection: Inspection, tag: int) -> Uid:
-    keyword = BY_TAG[tag].keyword
-    _, value = inspection.values.get(tag, (b"UI", b""))
-    if not value:
-        raise DataSetMismatch(f"the data set has no {keyword}")
-    try:
-        return uid_from_value(value)
-    except InvalidIdentifier:
-        raise DataSetMismatch(f"the data set's {keyword} is not a UID") from None
-
-
-def rows_of(inspection: Inspection, declared: DeclaredInstance) -> InstanceRows:
-    """What the index will keep of an object. Raises `DataSetMismatch` as `key_of`, and nothing else."""
-    key = key_of(inspection, declared)
-    values = inspection.values
-    _, character_set = values.get(_CHARACTER_SET, (b"CS", b""))
-    encodings = repertoire(bytes(character_set)) if character_set else DEFAULT_REPERTOIRE
-    tables = {level: dict(empty) for level, empty in _EMPTY.items()}
-    texts: dict[int, str] = {}
-    for tag, (_, value) in values.items():
-        attribute = _STORED.get(tag)
-        text = _text(attribute, value, encodings) if attribute is not None and value else None
-        if attribute is not None and text is not None:
-            texts[tag] = text
-            _put(tables[attribute.level], attribute, text)
-    tables[Level.IMAGE]["transfer_syntax"] = declared.transfer_syntax
-    study = tables[Level.PATIENT] | tables[Level.STUDY]
-    study |= {fact: texts.get(tag) for fact, tag in _FACT_SOURCES.items()}
-    date = study["study_date"]
-    facts = StudyFacts(
-        study_uid=key.study_uid,
-        patient_id=texts.get(0x00100020),
-        study_date=date if isinstance(date, int) else None,
-        institution=texts.get(0x00080080),
-        department=texts.get(0x00081040),
-        station=texts.get(0x00081010),
-        referring_physician=texts.get(0x00080090),
-        performing_physicians=_values(texts.get(0x00081050)),
-        modalities=_values(texts.get(0x00080060)),
-        body_parts=_values(texts.get(0x00180015)),
-    )
-    return InstanceRows(study, tables[Level.SERIES], tables[Level.IMAGE], facts)
-
-
-def _text(attribute: Attribute, value: bytes, encodings: Repertoire) -> str | None:
-    """The value as text without padding; None if there is none."""
-    if attribute.vr == "US":
-        usable = value[: len(value) // 2 * 2]
-        return "\\".join(str(number) for (number,) in struct.iter_unpack("<H", usable)) or None
-    return decode(value, encodings, name=attribute.vr == "PN") or None
+WANTED: Final = frozenset({CHARACTER_SET, PERFORMING_PHYSICIANS} | STORED.keys())
+"""Tags of the top-level elements that `storage.index.rows` reads by name."""
 
 
 def columns_of(attribute: Attribute) -> list[str]:
@@ -264,27 +203,3 @@ def columns_of(attribute: Attribute) -> list[str]:
         *dict.fromkeys((attribute.column, attribute.text_column)),
         *(f"{attribute.column}_{group}" for group in groups),
     ]
-
-
-_EMPTY: Final[Mapping[Level, Mapping[str, Value]]] = {
-    level: {name: None for one in _STORED.values() if one.level is level for name in columns_of(one)} for level in Level
-}
-
-
-def _put(row: dict[str, Value], attribute: Attribute, text: str) -> None:
-    """Set the columns of one attribute."""
-    row[attribute.text_column] = text
-    if attribute.comparison is Comparison.DATE:
-        row[attribute.column] = date_number(text)
-    elif attribute.comparison is Comparison.TIME:
-        span = time_span(text)
-        row[attribute.column] = span[0] if span is not None else None
-    elif attribute.comparison is Comparison.NAME:
-        for group, normal in zip(NAME_GROUPS, name_groups(text), strict=True):
-            row[f"{attribute.column}_{group}"] = normal or None
-
-
-def _values(text: str | None) -> frozenset[str]:
-    """The values of a multi-valued element, empty ones left out."""
-    parts = (part.strip(" ") for part in (text or "").split("\\"))
-    return frozenset(part for part in parts if part)

@@ -14,7 +14,9 @@ from sqlalchemy import Column, ColumnElement, Text, and_, false, not_, null, or_
 from sqlalchemy.sql.elements import Grouping
 
 from storage.errors import IndexFault
-from storage.index.columns import ATTRIBUTES, SCALAR_FACTS, Level, columns_of
+from storage.index.columns import ATTRIBUTES, ELEMENTS, SCALAR_FACTS, Level, columns_of
+from storage.index.documents import Values, documents_in
+from storage.index.levels import level_of
 from storage.index.predicate import (
     AllOf,
     AnyOf,
@@ -30,6 +32,9 @@ from storage.index.predicate import (
     Predicate,
     Present,
     Scalar,
+    SomeItem,
+    SomeValue,
+    Valueless,
     Wild,
 )
 from storage.index.schema import (
@@ -96,9 +101,13 @@ def compile_predicate(predicate: Predicate, level: Level, dialect: str = "sqlite
 
 
 class _Compiler:
+    """Compiles terms about a row; `_ItemCompiler` and `_ValueCompiler` those about what is inside a document."""
+
     def __init__(self, level: Level, dialect: str) -> None:
         self._depth = max(level.depth, Level.STUDY.depth)
+        self._dialect = dialect
         self._sqlite = dialect == "sqlite"
+        self._documents = documents_in(dialect)
 
     def condition(self, predicate: Predicate) -> Condition:
         match predicate:
@@ -121,35 +130,50 @@ class _Compiler:
                 return column.is_not(null()) if present else column.is_(null())
             case Holds() | HoldsMatching() | OnlyHolds():
                 return self._set(predicate)
+            case SomeValue(tag, kind, term):
+                found = self._documents.values(self._document(tag), tag, kind)
+                return found.some(_ValueCompiler(self._dialect, found).condition(term))
+            case SomeItem(tag, term):
+                items = self._documents.items(self._document(tag), tag)
+                return items.some(_ItemCompiler(self._dialect, items.value).condition(term))
+            case Valueless(tag):
+                return self._documents.valueless(self._document(tag), tag)
             case _ as unreachable:
                 assert_never(unreachable)
 
-    def _scalar(self, attribute: str) -> Column[Any]:
+    def _scalar(self, attribute: str) -> ColumnElement[Any]:
         depth, column = SCALARS.get(attribute, (None, None))
         if depth is None or column is None or depth > self._depth:
             raise IndexFault("a predicate names an attribute that these rows do not have")
         return column
 
-    def _compare(self, column: Column[Any], comparison: Operator, value: Scalar) -> Condition:
+    def _document(self, tag: int) -> ColumnElement[Any]:
+        """The document that would hold an element."""
+        level = level_of(tag)
+        if level.depth > self._depth:
+            raise IndexFault("a predicate names an element that these rows do not have")
+        return self._documents.parsed(_TABLES[level].c[ELEMENTS])
+
+    def _compare(self, column: ColumnElement[Any], comparison: Operator, value: Scalar) -> Condition:
         if _comparable(column, value):
             return _condition(_COMPARE[comparison](column, value))
         if comparison in ("==", "!="):
             return _never(column) if comparison == "==" else _always(column)
         return _condition(null())
 
-    def _one_of(self, column: Column[Any], values: Sequence[Scalar], negated: bool) -> Condition:
+    def _one_of(self, column: ColumnElement[Any], values: Sequence[Scalar], negated: bool) -> Condition:
         usable = [value for value in values if _comparable(column, value)]
         if not usable:
             return _always(column) if negated else _never(column)
         return column.not_in(usable) if negated else column.in_(usable)
 
-    def _pattern_of(self, column: Column[Any], parts: Sequence[str | Wild], negated: bool) -> Condition:
+    def _pattern_of(self, column: ColumnElement[Any], parts: Sequence[str | Wild], negated: bool) -> Condition:
         if not isinstance(column.type, Text):
             return _always(column) if negated else _never(column)
         matches = self._matches(column, parts)
         return not_(matches) if negated else matches
 
-    def _matches(self, column: Column[Any], parts: Sequence[str | Wild]) -> Condition:
+    def _matches(self, column: ColumnElement[Any], parts: Sequence[str | Wild]) -> Condition:
         """Whether the text matches as a whole; on SQLite a literal beginning becomes a range that an index can use."""
         if any(isinstance(part, str) and "\0" in part for part in parts):
             return _never(column)  # no stored text holds a NUL, and a pattern would end there
@@ -198,16 +222,53 @@ class _Compiler:
                 assert_never(unreachable)
 
 
-def _comparable(column: Column[Any], value: Scalar) -> bool:
+class _ItemCompiler(_Compiler):
+    """Terms about one item of a sequence."""
+
+    def __init__(self, dialect: str, item: ColumnElement[Any]) -> None:
+        super().__init__(Level.IMAGE, dialect)
+        self._inside = item
+
+    def _scalar(self, attribute: str) -> ColumnElement[Any]:
+        raise IndexFault("a predicate on items names an attribute of rows")
+
+    def _set(self, predicate: Holds | HoldsMatching | OnlyHolds) -> Condition:
+        raise IndexFault("a predicate on items names a set of studies")
+
+    def _document(self, tag: int) -> ColumnElement[Any]:
+        return self._inside
+
+
+class _ValueCompiler(_Compiler):
+    """Terms about one value of an element."""
+
+    def __init__(self, dialect: str, values: Values) -> None:
+        super().__init__(Level.IMAGE, dialect)
+        self._values = values
+
+    def _scalar(self, attribute: str) -> ColumnElement[Any]:
+        found = self._values.scalars.get(attribute)
+        if found is None:
+            raise IndexFault("a predicate on values names something else")
+        return found
+
+    def _set(self, predicate: Holds | HoldsMatching | OnlyHolds) -> Condition:
+        raise IndexFault("a predicate on values names a set of studies")
+
+    def _document(self, tag: int) -> ColumnElement[Any]:
+        raise IndexFault("a predicate on values names an element")
+
+
+def _comparable(column: ColumnElement[Any], value: Scalar) -> bool:
     return isinstance(value, str) == isinstance(column.type, Text)
 
 
-def _never(column: Column[Any]) -> Condition:
+def _never(column: ColumnElement[Any]) -> Condition:
     """False where the column has a value, unknown where it has none."""
     return _condition(column != column)
 
 
-def _always(column: Column[Any]) -> Condition:
+def _always(column: ColumnElement[Any]) -> Condition:
     """True where the column has a value, unknown where it has none."""
     return _condition(column == column)
 

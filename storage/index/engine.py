@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, NullPool, QueuePool, StaticPool, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, NullPool, QueuePool, StaticPool, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.errors import IndexFault
@@ -86,9 +86,9 @@ class IndexEngine:
         return self._path
 
     @property
-    def engine(self) -> Engine:
-        """The engine of the reading connections."""
-        return self._readers
+    def dialect(self) -> Dialect:
+        """What SQL the database speaks."""
+        return self._readers.dialect
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

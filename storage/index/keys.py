@@ -1,39 +1,63 @@
-"""How one key with a value is matched against one attribute (PS3.4 C.2.2.2). Pure.
+"""How one key with a value is matched against one attribute or element (PS3.4 C.2.2.2). Pure.
 
 Text is compared exactly, dates and times by what they mean, and person names without case and accents, group by
 group, trailing empty components not counting. A name key without ``=`` that is ASCII once folded asks for the
-alphabetic group; any other asks for any group.
+alphabetic group; any other asks for any group. Fuzzy matching of names, where it was negotiated, asks for each word of
+the key at the beginning of some word of the name, in any order and group.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from storage.errors import IdentifierInvalid
-from storage.index.columns import NAME_GROUPS, Attribute, Comparison
-from storage.index.moments import FIRST_DATE, FIRST_TIME, LAST_DATE, LAST_TIME, date_number, time_span
+from storage.index.columns import Attribute, Comparison, comparison_of
 from storage.index.predicate import (
     EVERYTHING,
     NOTHING,
+    VALUE,
     Compare,
     Holds,
     HoldsMatching,
+    Kind,
     OneOf,
     OnlyHolds,
     Pattern,
     Predicate,
     Present,
+    SomeValue,
+    Valueless,
     Wild,
     all_of,
     any_of,
 )
-from storage.index.text import folded
+from storage.index.ranges import date_range, moment_range, time_range
+from storage.index.text import NAME_GROUPS, folded
 
 MAX_VALUES: Final = 10_000
 """Most values in one list; below the number of values that SQLite binds."""
 MAX_WILDCARDS: Final = 64
 """Most wildcards in one key."""
 
-_NO_WILDCARDS: Final = frozenset({"DA", "TM", "DT", "UI", "IS", "DS", "US", "SS", "UL", "SL", "AS", "AT", "FL", "FD"})
+MAX_WORDS: Final = 16
+"""Most words in a name that is matched fuzzily."""
+
+MATCHED: Final = frozenset(
+    {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "SV", "TM", "UC", "UI"}
+    | {"UL", "UR", "US", "UT", "UV"}
+)
+"""VRs whose values can be matched at all; of the others an element can only be asked for."""
+_MULTIPLE: Final = MATCHED - {"LT", "ST", "UR", "UT"}
+"""In the others a backslash is a character (PS3.5 6.4)."""
+_KINDS: Final = {
+    Comparison.NAME: Kind.NAME,
+    Comparison.DATE: Kind.NUMBER,
+    Comparison.TIME: Kind.NUMBER,
+    Comparison.MOMENT: Kind.NUMBER,
+}
+_SEPARATORS: Final = re.compile(r"[\s^=,*?\\]+")
+_BEFORE_WORD: Final = ("^", " ", "-")
+_NO_WILDCARDS: Final = frozenset({"DA", "TM", "DT", "UI", "IS", "DS", "US", "SS", "UL", "SL", "AS", "AT", "UV", "SV"})
 
 
 def stripped(value: str | None) -> str:
@@ -65,7 +89,7 @@ def listed(value: str) -> list[str]:
     return values
 
 
-def matching(attribute: Attribute, value: str, *, unique: bool) -> Predicate:
+def matching(attribute: Attribute, value: str, *, unique: bool, fuzzy: bool = False) -> Predicate:
     """The condition that a key puts on its attribute (PS3.4 C.2.2.2.1 to C.2.2.2.5).
 
     A key other than the level's ``unique`` one is satisfied too where the stored value has zero length (C.2.2.1.2).
@@ -73,21 +97,64 @@ def matching(attribute: Attribute, value: str, *, unique: bool) -> Predicate:
     Raises:
         IdentifierInvalid: the value is none of the key's VR.
     """
-    wanted: Predicate
-    match attribute.comparison:
-        case Comparison.UID:
-            wanted = OneOf(attribute.column, tuple(listed(value)))
-        case Comparison.SET:
-            return _in_set(attribute, value)
-        case Comparison.DATE:
-            wanted = _between(attribute.column, *date_range(value))
-        case Comparison.TIME:
-            wanted = _between(attribute.column, *_time_range(value))
-        case Comparison.NAME:
-            wanted = _name(attribute, value)
-        case _:
-            wanted = _text(attribute.column, _parts(attribute.vr, value))
+    if attribute.comparison is Comparison.SET:
+        return _in_set(attribute, value)
+    wanted = _wanted(attribute.comparison, attribute.column, attribute.vr, value, fuzzy=fuzzy)
     return wanted if unique else any_of(wanted, _unknown(attribute))
+
+
+def element_matching(tag: int, vr: str, value: str, *, fuzzy: bool = False) -> Predicate:
+    """As `matching`, for an element without a column: some value of it matches some value of the key.
+
+    Raises:
+        IdentifierInvalid: a value is none of the key's VR.
+    """
+    comparison = comparison_of(vr)
+    several = vr in _MULTIPLE and comparison not in (Comparison.UID, Comparison.NAME)
+    values = listed(value) if several else [value]
+    if sum(one.count(wild.value) for one in values for wild in Wild) > MAX_WILDCARDS:
+        raise IdentifierInvalid(f"a key with more than {MAX_WILDCARDS} wildcards")
+    wanted = any_of(*(_wanted(comparison, VALUE, vr, one, fuzzy=fuzzy) for one in values))
+    return any_of(SomeValue(tag, _KINDS.get(comparison, Kind.TEXT), wanted), Valueless(tag))
+
+
+def combined_matching(date: Attribute, dates: str, time: Attribute, times: str) -> Predicate:
+    """A date and a time as one moment, for a range of moments (PS3.4 C.2.2.2.5.1.4, where it was negotiated).
+
+    Raises:
+        IdentifierInvalid: a value is none of its key's VR.
+    """
+    (first_date, last_date), (first_time, last_time) = date_range(dates), time_range(times)
+    after = any_of(
+        Compare(date.column, ">", first_date),
+        all_of(Compare(date.column, "==", first_date), Compare(time.column, ">=", first_time)),
+    )
+    before = any_of(
+        Compare(date.column, "<", last_date),
+        all_of(Compare(date.column, "==", last_date), Compare(time.column, "<=", last_time)),
+    )
+    return any_of(all_of(after, before), _unknown(date), all_of(_range_of(date, dates), _unknown(time)))
+
+
+def _range_of(date: Attribute, dates: str) -> Predicate:
+    return _between(date.column, *date_range(dates))
+
+
+def _wanted(comparison: Comparison, column: str, vr: str, value: str, *, fuzzy: bool) -> Predicate:
+    """Which stored values a key asks for."""
+    match comparison:
+        case Comparison.UID:
+            return OneOf(column, tuple(listed(value)))
+        case Comparison.DATE:
+            return _between(column, *date_range(value))
+        case Comparison.TIME:
+            return _between(column, *time_range(value))
+        case Comparison.MOMENT:
+            return _between(column, *moment_range(value))
+        case Comparison.NAME:
+            return _fuzzy_name(column, value) if fuzzy else _name(column, value)
+        case _:
+            return _text(column, _parts(vr, value))
 
 
 def _unknown(attribute: Attribute) -> Predicate:
@@ -138,13 +205,29 @@ def _text(column: str, parts: tuple[str | Wild, ...]) -> Predicate:
     return Compare(column, "==", "".join(part for part in parts if isinstance(part, str)))
 
 
-def _name(attribute: Attribute, value: str) -> Predicate:
+def _name(column: str, value: str) -> Predicate:
     """Person names (PS3.4 C.2.2.2.1.1: without case), group by group (PS3.5 6.2.1.2)."""
-    columns = [f"{attribute.column}_{group}" for group in NAME_GROUPS]
+    columns = [f"{column}_{group}" for group in NAME_GROUPS]
     if "=" in value:
         groups = zip(columns, value.split("=", 2), strict=False)
         return all_of(*(_name_group(column, group) for column, group in groups if not universal(group.strip(" ^"))))
     return any_of(*(_name_group(column, value) for column in (columns[:1] if folded(value).isascii() else columns)))
+
+
+def _fuzzy_name(column: str, value: str) -> Predicate:
+    """Each word of the key begins some word of the name (PS3.4 C.2.2.2.1.1, where it was negotiated)."""
+    words = _SEPARATORS.sub(" ", folded(value)).split()
+    if len(words) > MAX_WORDS:
+        raise IdentifierInvalid(f"a name of more than {MAX_WORDS} words")
+    columns = [f"{column}_{group}" for group in NAME_GROUPS]
+    begins = [
+        any_of(
+            *(Pattern(group, (word, Wild.ANY)) for group in columns),
+            *(Pattern(group, (Wild.ANY, before + word, Wild.ANY)) for group in columns for before in _BEFORE_WORD),
+        )
+        for word in words
+    ]
+    return all_of(*begins)
 
 
 def _name_group(column: str, value: str) -> Predicate:
@@ -179,41 +262,3 @@ def _between(column: str, first: int, last: int) -> Predicate:
     if first == last:
         return Compare(column, "==", first)
     return all_of(Compare(column, ">=", first), Compare(column, "<=", last))
-
-
-def date_range(value: str) -> tuple[int, int]:
-    """The dates of a key, both ends included; a single date is its own range."""
-    if "-" not in value:
-        return (date := _date(value)), date
-    first, last = _ends(value)
-    return (_date(first) if first else FIRST_DATE), (_date(last) if last else LAST_DATE)
-
-
-def _time_range(value: str) -> tuple[int, int]:
-    """The microseconds of a key: a single value is a moment, and the end of a range lasts as long as it says."""
-    if "-" not in value:
-        return (time := _time(value)[0]), time
-    first, last = _ends(value)
-    return (_time(first)[0] if first else FIRST_TIME), (_time(last)[1] if last else LAST_TIME)
-
-
-def _ends(value: str) -> tuple[str, str]:
-    first, _, last = value.partition("-")
-    first, last = first.strip(" "), last.strip(" ")
-    if not first and not last:
-        raise IdentifierInvalid("a range without ends")
-    return first, last
-
-
-def _date(text: str) -> int:
-    number = date_number(text)
-    if number is None:
-        raise IdentifierInvalid("a date key is not a date (YYYYMMDD) or a range of dates")
-    return number
-
-
-def _time(text: str) -> tuple[int, int]:
-    span = time_span(text)
-    if span is None:
-        raise IdentifierInvalid("a time key is not a time (HHMMSS.FFFFFF) or a range of times")
-    return span

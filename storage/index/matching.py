@@ -10,24 +10,40 @@ The rules, in order:
 4. An unknown value matches: a key other than a unique one is satisfied where the stored value has zero length
    (C.2.2.1.2).
 5. A key that is not matched is told apart, so that the answer can be FF01 (C.2.2.1.3).
+6. Where relational queries were negotiated, rule 2 falls: keys of the level and of those above it in any combination
+   (C.4.1.2.2.1).
 
-How one key matches is in `storage.index.keys`.
+How one key matches is in `storage.index.keys`, and a sequence in `storage.index.sequences`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from storage.errors import IdentifierInvalid, InvalidIdentifier
 from storage.identifiers import uid
 from storage.index.columns import ATTRIBUTES, BY_TAG, Attribute, Comparison, Level
-from storage.index.keys import date_range, listed, matching, stripped, universal
+from storage.index.keys import combined_matching, listed, matching, stripped, universal
+from storage.index.levels import level_of
 from storage.index.predicate import Compare, OneOf, Predicate, all_of
+from storage.index.ranges import date_range
+from storage.index.sequences import ItemKeys, QueryKey, element_term
 
 QUERY_RETRIEVE_LEVEL: Final = 0x00080052
 ANSWERED_ELSEWHERE: Final = frozenset({QUERY_RETRIEVE_LEVEL, 0x00080005, 0x00080054, 0x00080056, 0x00080201})
 """Level, character set, Retrieve AE Title, Instance Availability, time zone: never matched, the SCP answers them."""
+
+NEVER_KEYS: Final = frozenset({0x4FFE, 0x7FE0, 0xFFFA, 0xFFFC})
+"""Groups of pixels, signatures and padding: never answered."""
+MOMENTS: Final[Mapping[int, int]] = {
+    0x00080020: 0x00080030,
+    0x00080021: 0x00080031,
+    0x00080022: 0x00080032,
+    0x00080023: 0x00080033,
+    0x00400244: 0x00400245,
+}
+"""Dates and the times that belong to them: of study, series, acquisition, content and performed procedure step."""
 
 _UNIQUE: Final = {attribute.level: attribute for attribute in ATTRIBUTES if attribute.unique}
 
@@ -40,13 +56,18 @@ class QueryModel(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class QueryKey:
-    """One element of an identifier. ``value`` is decoded text, padding and all; None or "" for zero length."""
+class QueryOptions:
+    """What was agreed on in extended negotiation (PS3.4 C.5.1.1), and what enforcement asks for."""
 
-    tag: int
-    vr: str
-    value: str | None
-    sequence: bool = False
+    relational: bool = False
+    combined_moments: bool = False
+    """A date and a time of one thing are matched as one moment."""
+    fuzzy_names: bool = False
+    columns_only: bool = False
+    """Neither match nor return elements without a column: they may repeat what is hidden in one that has."""
+
+
+NO_OPTIONS: Final = QueryOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +82,8 @@ class FindQuery:
     """Keys that are not matched as asked: absent from the answer, or in it but matched universally (FF01)."""
     dates: tuple[int, int] | None = None
     """First and last study date that the predicate lets through beside absent ones: a hint for the order of reading."""
+    sequences: Mapping[int, ItemKeys] = field(default_factory=dict)
+    """Of which sequences only some items, or some of their elements, are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +94,7 @@ class RetrieveQuery:
     predicate: Predicate
 
 
-def plan_find(model: QueryModel, keys: Iterable[QueryKey]) -> FindQuery:
+def plan_find(model: QueryModel, keys: Iterable[QueryKey], options: QueryOptions = NO_OPTIONS) -> FindQuery:
     """Turn the keys of a C-FIND identifier into a query.
 
     Raises:
@@ -79,35 +102,96 @@ def plan_find(model: QueryModel, keys: Iterable[QueryKey]) -> FindQuery:
     """
     by_tag = _by_tag(keys)
     level = _level(model, by_tag)
-    terms = _names_of_levels_above(model, level, by_tag)
-    unsupported = []
-    returned = [tag for tag in (_UNIQUE[above].tag for above in _levels_above(model, level)) if tag in by_tag]
-    dates = None
+    plan = _FindPlan(model, level, options)
+    if not options.relational:
+        plan.terms += _names_of_levels_above(model, level, by_tag)
+        plan.returned += [tag for tag in (_UNIQUE[above].tag for above in _levels_above(model, level)) if tag in by_tag]
+    if options.combined_moments:
+        plan.take_moments(by_tag)
     for key in by_tag.values():
-        if key.tag in ANSWERED_ELSEWHERE or key.tag in returned or key.tag & 0xFFFF == 0:
-            continue
+        if key.tag not in ANSWERED_ELSEWHERE and key.tag not in plan.returned and key.tag & 0xFFFF:
+            plan.take(key)
+    return FindQuery(
+        level,
+        all_of(*plan.terms),
+        tuple(sorted(plan.returned)),
+        tuple(sorted(plan.unsupported)),
+        plan.dates,
+        plan.sequences,
+    )
+
+
+class _FindPlan:
+    """The keys of one identifier, one after another."""
+
+    def __init__(self, model: QueryModel, level: Level, options: QueryOptions) -> None:
+        self._model = model
+        self._level = level
+        self._options = options
+        self._moments: set[int] = set()
+        self.terms: list[Predicate] = []
+        self.returned: list[int] = []
+        self.unsupported: list[int] = []
+        self.dates: tuple[int, int] | None = None
+        self.sequences: dict[int, ItemKeys] = {}
+
+    def take(self, key: QueryKey) -> None:
+        """One key."""
         attribute = BY_TAG.get(key.tag)
-        at = _depth(model, attribute) if attribute is not None else None
-        if attribute is None or at is None or at > level.depth:
-            unsupported.append(key.tag)
-            continue
-        if at < level.depth:
-            if not _tolerated(model, attribute):
-                raise IdentifierInvalid(f"{attribute.keyword} belongs to a level above {level.value}")
-            terms += [] if universal(stripped(key.value)) else [_exactly(attribute, stripped(key.value))]
-            returned.append(key.tag)
-            continue
-        returned.append(key.tag)
+        if attribute is None:
+            self._take_element(key)
+            return
         value = stripped(key.value)
-        if universal(value):
-            continue
-        if attribute.comparison is Comparison.NONE or key.sequence:
-            unsupported.append(key.tag)
-            continue
-        terms.append(matching(attribute, value, unique=attribute is _UNIQUE[level]))
+        at = _depth(self._model, attribute)
+        if at is None or at > self._level.depth or (at < self._level.depth and attribute.comparison is Comparison.NONE):
+            self.unsupported.append(key.tag)
+            return
+        if at < self._level.depth and not self._options.relational:
+            if not _tolerated(self._model, attribute):
+                raise IdentifierInvalid(f"{attribute.keyword} belongs to a level above {self._level.value}")
+            self.terms += [] if universal(value) else [_exactly(attribute, value)]
+            self.returned.append(key.tag)
+            return
+        self.returned.append(key.tag)
+        if universal(value) and key.items is None:
+            return
+        if attribute.comparison is Comparison.NONE or key.items is not None:
+            self.unsupported.append(key.tag)
+            return
         if attribute.column == "study_date":
-            dates = date_range(value)
-    return FindQuery(level, all_of(*terms), tuple(sorted(returned)), tuple(sorted(unsupported)), dates)
+            self.dates = date_range(value)
+        if key.tag not in self._moments:
+            fuzzy = self._options.fuzzy_names
+            unique = attribute is _UNIQUE[self._level]
+            self.terms.append(matching(attribute, value, unique=unique, fuzzy=fuzzy))
+
+    def take_moments(self, by_tag: Mapping[int, QueryKey]) -> None:
+        """Dates that come with their time are matched together with it."""
+        for date_tag, time_tag in MOMENTS.items():
+            date, time = by_tag.get(date_tag), by_tag.get(time_tag)
+            at = _depth(self._model, BY_TAG[date_tag])
+            dates, times = (stripped(key.value) if key is not None else "" for key in (date, time))
+            if at == self._level.depth and not universal(dates) and not universal(times):
+                self.terms.append(combined_matching(BY_TAG[date_tag], dates, BY_TAG[time_tag], times))
+                self._moments |= {date_tag, time_tag}
+
+    def _take_element(self, key: QueryKey) -> None:
+        """A key on what has no column."""
+        depth = level_of(key.tag).depth
+        if self._model is QueryModel.STUDY_ROOT:
+            depth = max(depth, Level.STUDY.depth)
+        if self._options.columns_only or depth > self._level.depth or key.tag >> 16 in NEVER_KEYS:
+            self.unsupported.append(key.tag)
+            return
+        if depth < self._level.depth and not self._options.relational:
+            raise IdentifierInvalid(f"({key.tag >> 16:04X},{key.tag & 0xFFFF:04X}) belongs to a level above")
+        self.returned.append(key.tag)
+        term, items, supported = element_term(key, fuzzy=self._options.fuzzy_names)
+        self.terms.append(term)
+        if items is not None:
+            self.sequences[key.tag] = items
+        if not supported:
+            self.unsupported.append(key.tag)
 
 
 def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey]) -> RetrieveQuery:
@@ -126,7 +210,7 @@ def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey]) -> RetrieveQuery:
     unique = _UNIQUE[level]
     for key in by_tag.values():
         value = stripped(key.value)
-        if key.sequence:
+        if key.items is not None:
             raise IdentifierInvalid("a sequence does not select what is retrieved")
         if key.tag in named or key.tag in ANSWERED_ELSEWHERE or not value or key.tag == unique.tag:
             continue

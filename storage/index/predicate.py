@@ -2,7 +2,8 @@
 
 Both the identifier of a query (PS3.4 C.2.2.2) and the residual of a policy become predicates, are AND-ed, and are
 compiled to SQL in one place (`storage.index.compiler`). Three-valued: a comparison with an absent value is *unknown*,
-and a row is selected only where the whole predicate is true. Attributes are named as in `storage.index.columns`.
+and a row is selected only where the whole predicate is true. Attributes are named as in `storage.index.columns`;
+elements that have no column there, and those of items in sequences, by their tags.
 """
 
 from dataclasses import dataclass
@@ -114,8 +115,60 @@ class OnlyHolds:
     negated: bool = False
 
 
+class Kind(Enum):
+    """What the values of an element without a column are compared as."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    """Dates, times and moments, by what they mean."""
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class SomeValue:
+    """Whether some value of an element without a column satisfies a term; never unknown.
+
+    The term compares `VALUE`, or of a name `VALUE` followed by ``_`` and its group.
+    """
+
+    tag: int
+    kind: Kind
+    term: "Predicate"
+
+
+@dataclass(frozen=True, slots=True)
+class SomeItem:
+    """Whether some item of a sequence satisfies a term about elements in it; never unknown."""
+
+    tag: int
+    term: "Predicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Valueless:
+    """Whether an element without a column is absent, of zero length, or too large to be compared; never unknown."""
+
+    tag: int
+
+
+VALUE: Final = "value"
+"""How a term inside `SomeValue` names the value."""
+
 Predicate: TypeAlias = (
-    Constant | AllOf | AnyOf | NotTrue | Compare | OneOf | Pattern | Present | Holds | HoldsMatching | OnlyHolds
+    Constant
+    | AllOf
+    | AnyOf
+    | NotTrue
+    | Compare
+    | OneOf
+    | Pattern
+    | Present
+    | Holds
+    | HoldsMatching
+    | OnlyHolds
+    | SomeValue
+    | SomeItem
+    | Valueless
 )
 
 

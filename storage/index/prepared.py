@@ -1,7 +1,8 @@
-"""Statements of the path that every object takes: written by SQLAlchemy once, executed by the driver itself.
+"""Statements of the paths that are taken often: written by SQLAlchemy once, executed by the driver itself.
 
 What SQLAlchemy does around each execution costs ten times what such a statement costs, and the committer does it while
-every sender waits for the interpreter. What must never live here: SQL text.
+every sender waits for the interpreter; so does whatever it makes of each row of a long answer. What must never live
+here: SQL text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,3 +67,24 @@ class Prepared:
         compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
         assert isinstance(compiled, SQLCompiler)
         return str(compiled), None if compiled.positiontup is None else tuple(compiled.positiontup)
+
+
+class Paged:
+    """One selection with its values, compiled once and run for each page with what the page before ended at."""
+
+    def __init__(self, statement: Select[Any], dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        assert isinstance(compiled, SQLCompiler)
+        self._sql = str(compiled)
+        self._order = None if compiled.positiontup is None else tuple(compiled.positiontup)
+        self._values = dict(compiled.construct_params(_check=False))
+
+    def rows(self, connection: Connection, **position: object) -> list[tuple[Any, ...]]:
+        """One page. ``position`` are the parameters that the statement left open."""
+        values = {**self._values, **position}
+        cursor: _Cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self._sql, values if self._order is None else [values[name] for name in self._order])
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()

@@ -19,13 +19,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    inspect,
     select,
 )
 
 from storage.errors import IndexFault
-from storage.index.columns import ATTRIBUTES, Attribute, Comparison, Level, Origin, columns_of
+from storage.index.columns import ATTRIBUTES, ELEMENTS, Attribute, Comparison, Level, Origin, columns_of
 
-SCHEMA_VERSION: Final = "1"
+SCHEMA_VERSION: Final = "2"
 
 METADATA: Final = MetaData()
 
@@ -48,6 +49,11 @@ def _columns_of(attribute: Attribute) -> list[Column[str] | Column[int]]:
     ]
 
 
+def _document() -> Column[str]:
+    """Elements that have no column (`storage.index.elements`); last in its row, so that others are read past it."""
+    return Column(ELEMENTS, Text)
+
+
 STUDY: Final = Table(
     "study",
     METADATA,
@@ -64,6 +70,7 @@ STUDY: Final = Table(
     Column("sop_classes_in_study_text", Text),
     Column("series_count", Integer, nullable=False),
     Column("instance_count", Integer, nullable=False),
+    _document(),
     UniqueConstraint("study_uid"),
     Index("study_newest", "sort_date", "id"),
     Index("study_patient_id", "patient_id"),
@@ -81,6 +88,7 @@ SERIES: Final = Table(
     Column("instance_count", Integer, nullable=False),
     # What this series was last reported to disagree on with its study, so that one series is one alert.
     Column("differs", Text, nullable=False),
+    _document(),
     # A series UID that a sender uses in two studies is two series: no object is filed under a study it does not name.
     UniqueConstraint("series_uid", "study_fk"),
     Index("series_study", "study_fk"),
@@ -100,6 +108,7 @@ INSTANCE: Final = Table(
     Column("signatures", LargeBinary, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("ledger_sequence", BigInteger, nullable=False),
+    _document(),
     UniqueConstraint("sop_instance_uid"),
     Index("instance_series", "series_fk"),
 )
@@ -131,16 +140,21 @@ STATE: Final = Table(
 
 
 def prepare(connection: Connection) -> None:
-    """Make what is missing in an empty database; accept one of this version.
+    """Make what is missing in an empty database; accept one of this version, and change nothing in any other.
 
     Raises:
         IndexFault: the database has another version.
     """
+    version = None
+    if inspect(connection).has_table(STATE.name):
+        version = connection.execute(select(STATE.c.value).where(STATE.c.key == "schema")).scalar()
+    if version not in (None, SCHEMA_VERSION):
+        raise IndexFault(
+            f"the index has schema {version}, and this release reads {SCHEMA_VERSION}:"
+            " run `strongroom rebuild`, which makes it anew from the objects and the ledger"
+        )
     METADATA.create_all(connection)
-    version = connection.execute(select(STATE.c.value).where(STATE.c.key == "schema")).scalar()
     if version is None:
         connection.execute(
             STATE.insert(), [{"key": "schema", "value": SCHEMA_VERSION}, {"key": "position", "value": "0"}]
         )
-    elif version != SCHEMA_VERSION:
-        raise IndexFault(f"the index has schema {version}, this release reads {SCHEMA_VERSION}: rebuild it")

@@ -21,6 +21,9 @@ Repertoire = tuple[str, ...]
 
 DEFAULT_REPERTOIRE: Final[Repertoire] = (default_encoding,)
 
+NAME_GROUPS: Final = ("norm", "ideographic", "phonetic")
+"""The groups of a person name (PS3.5 6.2.1.2), as columns and documents call their normal forms."""
+
 
 @lru_cache(maxsize=256)
 def repertoire(specific_character_set: bytes) -> Repertoire:

@@ -17,7 +17,8 @@ from storage.crypto.keyring import Keyring
 from storage.errors import StorageError, StoreReadOnly
 from storage.health import Health
 from storage.identifiers import ObjectId, new_object_id
-from storage.index.columns import WANTED, key_of, rows_of
+from storage.index.columns import WANTED
+from storage.index.rows import key_of, rows_of
 from storage.instance import (
     DeclaredInstance,
     Inspection,

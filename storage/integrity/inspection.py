@@ -1,6 +1,7 @@
 """One pass over the bytes of a data set: what the index, the signature and the canonical digest need of it.
 
-State stays below 1 MiB whatever the object: wanted values, one hash state per open question, the tags at the top level.
+State stays below 4 MiB whatever the object: wanted values and small elements, one hash state per open question, the
+tags at the top level.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from storage.integrity.canonical import CanonicalDigest
 from storage.integrity.element_events import Event, StreamLimits
 from storage.integrity.element_stream import ElementStream
 from storage.integrity.explicit_little import ExplicitLittle
+from storage.integrity.header import Header
 from storage.integrity.inflate import Inflater
 from storage.integrity.layout import Layout, SplicePoint
 from storage.integrity.mac import DIGITAL_SIGNATURES, MAC_PARAMETERS, SignableMac
@@ -50,19 +52,22 @@ class _Digests:
         self.mac.piece(data)
 
 
-class _Both:
-    """The digests and the layout, told of the same events."""
+class _All:
+    """The digests, the layout and the header, told of the same events."""
 
-    def __init__(self, digests: _Digests | ExplicitLittle, layout: Layout) -> None:
+    def __init__(self, digests: _Digests | ExplicitLittle, layout: Layout, header: Header) -> None:
         self._digests = digests
         self._layout = layout
+        self._header = header
 
     def events(self, window: bytes, offset: int, events: list[Event]) -> None:
         self._layout.events(window, offset, events)
+        self._header.events(window, offset, events)
         self._digests.events(window, offset, events)
 
     def piece(self, data: memoryview) -> None:
         self._layout.piece(data)
+        self._header.piece(data)
         self._digests.piece(data)
 
 
@@ -74,16 +79,17 @@ class DataSetInspector:
 
         Args:
             syntax: how its bytes are to be read.
-            wanted: tags of the top-level elements whose values are kept; sequences never are.
+            wanted: tags of the top-level elements whose values are kept apart; sequences never are.
             limits: bounds; the defaults of `StreamLimits` if None.
         """
         limits = limits or StreamLimits()
         big = not syntax.little_endian
         self._digests = _Digests(limits.top_level_elements)
         self._layout = Layout(wanted, big, limits)
+        self._header = Header(wanted, big)
         plain = syntax.explicit and not big
         told = self._digests if plain else ExplicitLittle(self._digests, big)
-        self._stream = ElementStream(syntax, _Both(told, self._layout), limits)
+        self._stream = ElementStream(syntax, _All(told, self._layout, self._header), limits)
         self._inflater = Inflater(limits) if syntax.deflated else None
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
@@ -118,6 +124,7 @@ class DataSetInspector:
             uncovered=tuple(mac.uncovered),
             signature_values=tuple(layout.signature_values),
             length=self._stream.offset,
+            others=self._header.elements,
             seal=Seal(
                 mac=mac.hash,
                 mac_ids=frozenset(layout.mac_ids),

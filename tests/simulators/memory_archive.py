@@ -31,9 +31,10 @@ from storage.confidentiality.mask import Mask
 from storage.confidentiality.masked_object import MaskedObject
 from storage.errors import IntegrityFault, MalformedDataSet
 from storage.identifiers import new_object_id
-from storage.index.columns import WANTED, key_of, rows_of
+from storage.index.columns import WANTED
 from storage.index.engine import IndexEngine
 from storage.index.reader import IndexReader
+from storage.index.rows import key_of, rows_of
 from storage.index.writer import IndexEntry, apply, label
 from storage.instance import (
     DeclaredInstance,
@@ -46,6 +47,7 @@ from storage.instance import (
     StoreOutcome,
     StoreReceipt,
 )
+from storage.integrity.inspection import DataSetInspector
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from tests.simulators.encoding import MOMENT, signing_key
 from tests.simulators.records import MemoryNodes, MemoryUsers
@@ -127,7 +129,11 @@ class MemoryIntake:
         self.repository.stumble("finish")
         values = _values(bytes(self.data), self.declared.transfer_syntax)
         digest = hashlib.sha256(self.data).digest()
-        inspection = Inspection(values, digest, (), (), (), len(self.data), None)
+        # What lies beside the columns comes from the product: nothing here judges how that is read.
+        inspector = DataSetInspector(transfer_syntax(self.declared.transfer_syntax), WANTED)
+        inspector.feed(self.data)
+        others = inspector.finish().others
+        inspection = Inspection(values, digest, (), (), (), len(self.data), None, others)
         rows = rows_of(inspection, self.declared)
         key = key_of(inspection, self.declared)
         received = ReceivedInstance(key, self.declared, rows, new_object_id(), digest, len(self.data), StagedBytes())
@@ -230,6 +236,12 @@ class MemoryOutgoing:
         if not self._closed:
             self._closed = True
             self._repository.open_objects -= 1
+
+    def __enter__(self) -> "MemoryOutgoing":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
 
 def _values(data: bytes, syntax_uid: str) -> dict[int, tuple[bytes, bytes]]:

@@ -80,6 +80,10 @@ class MemoryChannel:
         for command, data in messages:
             self.send(context_id, command, None if data is None else [data])
 
+    def send_repeated(self, context_id: int, command: CommandSet, data_sets: Iterable[bytes]) -> None:
+        for data in data_sets:
+            self.send(context_id, command, [data])
+
     def receive_response(self, context_id: int) -> CommandSet:
         last = self.sent[-1]
         return CommandSet.build(

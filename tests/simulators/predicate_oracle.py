@@ -20,11 +20,14 @@ from storage.index.predicate import (
     Pattern,
     Predicate,
     Present,
+    SomeItem,
+    SomeValue,
+    Valueless,
     Wild,
 )
 
 Row: TypeAlias = Mapping[str, object]
-"""Scalars by attribute name, None or missing where absent; sets as collections."""
+"""Scalars by attribute name, None or missing where absent; sets as collections; elements of documents by tag."""
 
 
 def selects(predicate: Predicate, row: Row) -> bool:
@@ -47,10 +50,32 @@ def judged(predicate: Predicate, row: Row) -> bool | None:
             return judged(term, row) is not True
         case Present(attribute, present):
             return (row.get(attribute) is not None) is present
+        case SomeValue() | SomeItem() | Valueless():
+            return _inside(predicate, row)
         case Compare() | OneOf() | Pattern():
             found = row.get(predicate.attribute)
             return None if found is None else _scalar(predicate, found)
     return _set(predicate, row)
+
+
+def _inside(predicate: SomeValue | SomeItem | Valueless, row: Row) -> bool:
+    """What is asked of elements without a column, and of the elements in an item: both are named by tags here."""
+    element = row.get(f"{predicate.tag:08X}") or {}
+    assert isinstance(element, Mapping)
+    values = [value for value in element.get("Value", []) if value is not None]
+    match predicate:
+        case Valueless():
+            return not element.get("Value")
+        case SomeItem(_, term):
+            return any(selects(term, item) for item in values)
+    names = {"text": ("Value", str), "number": ("norm", int), "name": ("norm", dict)}
+    member, kind = names[predicate.kind.value]
+    compared = [kind(value) for value in element.get(member, []) if value is not None]
+    if kind is dict:
+        rows: list[Row] = [{f"value_{group}": name for group, name in value.items()} for value in compared]
+    else:
+        rows = [{"value": value} for value in compared]
+    return any(selects(predicate.term, each) for each in rows)
 
 
 def _scalar(predicate: Compare | OneOf | Pattern, found: object) -> bool:

@@ -17,7 +17,8 @@ from typing import Final
 from storage.crypto.keyring import Keyring
 from storage.errors import IntegrityFault, StorageError
 from storage.identifiers import Uid
-from storage.index.columns import WANTED, rows_of
+from storage.index.columns import WANTED
+from storage.index.rows import rows_of
 from storage.instance import DeclaredInstance, Inspection, InstanceRows, Trailer
 from storage.integrity.element_events import StreamLimits
 from storage.integrity.fsck.blob import Blob, Names

@@ -310,8 +310,8 @@ def test_the_scp_role_is_given_for_storage_classes_that_asked_and_for_nothing_el
 
 
 def test_level_2_is_answered_where_asked_with_bit_preservation_where_every_context_is_explicit(door):
-    offer = {CT: bytes((3, 0, 0, 0, 2, 0)), FIND: b"\x01"}
-    explicit = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)), ProposedContext(3, FIND, (EXPLICIT_LITTLE,)))
+    offer = {CT: bytes((3, 0, 0, 0, 2, 0)), VERIFICATION: b"\x01"}
+    explicit = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)), ProposedContext(3, VERIFICATION, (EXPLICIT_LITTLE,)))
     assert door.admit(contexts=explicit, extended=offer).answer.extended == {CT: bytes((2, 0, 3, 0, 0, 0))}
     mixed = (*explicit, ProposedContext(5, CT, (IMPLICIT_LITTLE,)))
     assert door.admit(contexts=mixed, extended=offer).answer.extended == {CT: bytes((2, 0, 1, 0, 0, 0))}
@@ -327,3 +327,22 @@ def test_an_offer_of_another_length_than_ps34_b31_has_is_not_answered(door, offe
 def test_nothing_is_answered_for_a_class_of_which_no_context_was_accepted(door):
     refused = (ProposedContext(1, CT, ("1.2.3",)),)
     assert door.admit(contexts=refused, extended={CT: bytes(6)}).answer.extended == {}
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer"),
+    [
+        (b"\x01", b"\x01"),
+        (b"\x00", b"\x00"),
+        (b"\x01\x01\x01", b"\x01\x01\x01"),
+        (b"\x00\x01\x00\x01\x01", b"\x00\x01\x00\x00\x00"),
+        (b"\x02\xff", b"\x00\x00"),
+        (bytes([1] * 9), b"\x01\x01\x01\x00\x00"),
+    ],
+)
+def test_query_options_are_answered_byte_for_byte_where_they_were_offered(door, offer, answer):
+    contexts = (ProposedContext(1, FIND, (EXPLICIT_LITTLE,)),)
+    assert door.admit(contexts=contexts, extended={FIND: offer}).answer.extended == {FIND: answer}
+    assert door.admit(contexts=contexts, extended={FIND: b""}).answer.extended == {}
+    refused = (ProposedContext(1, FIND, ("1.2.840.10008.1.2.4.50",)),)
+    assert door.admit(contexts=refused, extended={FIND: offer}).answer.extended == {}

@@ -4,6 +4,7 @@ import base64
 from dataclasses import replace
 
 import pytest
+from pydicom import Dataset
 
 from archive.audit.events import AccessRefused, QueryPerformed, SecurityAlert
 from archive.dimse.channel import AcceptedContext
@@ -39,7 +40,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def provider(world):
-    return QueryProvider(QueryService(world.reader, world.pep, world.trail), "STRONGROOM", Limits())
+    return QueryProvider(QueryService(world.reader, world.pep, world.trail, world.repository), "STRONGROOM", Limits())
 
 
 @pytest.fixture
@@ -124,12 +125,12 @@ def test_names_beyond_ascii_are_answered_in_utf8(provider, radiologist):
 
 
 @pytest.mark.parametrize(
-    "keys", [{"MedicalAlerts": ""}, {"InstitutionalDepartmentTypeCodeSequence": []}, {"RetrieveAETitle": "OTHER"}]
+    "keys", [{"ImageComments": ""}, {"InstitutionalDepartmentTypeCodeSequence": []}, {"RetrieveAETitle": "OTHER"}]
 )
 def test_an_optional_key_that_is_not_matched_makes_pending_ff01(provider, radiologist, keys):
     found, final, pending = find(provider, radiologist, StudyInstanceUID="1.2.1", **keys)
     assert len(found) == 1 and pending[0].status == 0xFF01 and final.status == 0x0000
-    assert found[0].RetrieveAETitle == "STRONGROOM" and "MedicalAlerts" not in found[0]
+    assert found[0].RetrieveAETitle == "STRONGROOM" and "ImageComments" not in found[0]
 
 
 def test_a_restricted_study_is_not_there(provider, radiologist):
@@ -204,7 +205,9 @@ def test_a_query_without_an_identifier_is_a900(provider, radiologist):
 
 
 def test_an_identifier_over_the_budget_ends_the_association(world, radiologist):
-    provider = QueryProvider(QueryService(world.reader, world.pep, world.trail), "S", Limits(identifier_bytes=64))
+    provider = QueryProvider(
+        QueryService(world.reader, world.pep, world.trail, world.repository), "S", Limits(identifier_bytes=64)
+    )
     with pytest.raises(LimitExceeded):
         find(provider, radiologist, StudyInstanceUID="", PatientName="x" * 64)
 
@@ -266,7 +269,7 @@ def test_a_row_that_the_scope_lets_through_and_cedar_denies_is_left_out_and_alar
 
         redecide_all = staticmethod(world.pep.redecide_all)
 
-    provider = QueryProvider(QueryService(world.reader, Leaky(), world.trail), "STRONGROOM", Limits())
+    provider = QueryProvider(QueryService(world.reader, Leaky(), world.trail, world.repository), "STRONGROOM", Limits())
     found, final, _ = find(provider, radiologist, StudyInstanceUID="")
     assert {answer.StudyInstanceUID for answer in found} == {"1.2.1", "1.2.2"} and final.status == 0x0000
     assert [e.study_uid for e in world.trail.events if isinstance(e, SecurityAlert)] == ["1.2.3"]
@@ -285,7 +288,9 @@ def test_pages_after_the_first_are_sampled_and_a_disagreement_clears_the_page(wo
             calls.append(len(studies))
             return [len(calls) == 1] * len(studies)
 
-    provider = QueryProvider(QueryService(world.reader, Turning(), world.trail), "STRONGROOM", Limits())
+    provider = QueryProvider(
+        QueryService(world.reader, Turning(), world.trail, world.repository), "STRONGROOM", Limits()
+    )
     found, _, _ = find(provider, radiologist, StudyInstanceUID="")
     assert len(found) == 500 and calls == [500, 4, 302]
 
@@ -294,3 +299,90 @@ def _seal():
     from archive.enforcement import grant
 
     return grant._SEAL
+
+
+def code(value=None, meaning=None):
+    item = Dataset()
+    for keyword, text in (("CodeValue", value), ("CodeMeaning", meaning)):
+        if text is not None:
+            setattr(item, keyword, text)
+    return item
+
+
+def test_a_sequence_is_matched_and_answered_item_by_item(world, provider, radiologist):
+    world.keep(
+        image(7, ProcedureCodeSequence=[code("A", "first"), code("B", "second")]),
+        image(8, ProcedureCodeSequence=[code("C", "third")]),
+    )
+    keys = {"StudyDate": "20070101-", "ProcedureCodeSequence": [code("B", "")]}
+    found, final, pending = find(provider, radiologist, **keys)
+    assert final.status == 0x0000 and {message.status for message in pending} == {0xFF00}
+    ((item,),) = [answer.ProcedureCodeSequence for answer in found]
+    assert (item.CodeValue, item.CodeMeaning) == ("B", "second")
+    found, _, _ = find(provider, radiologist, StudyInstanceUID="1.2.7", ProcedureCodeSequence=[])
+    assert [item.CodeValue for item in found[0].ProcedureCodeSequence] == ["A", "B"]
+
+
+def test_elements_of_each_level_are_those_of_its_first_object(world, provider, radiologist):
+    world.keep(
+        image(7, 1, 1, PatientComments="first", RequestAttributesSequence=[code("R")], ImageComments="one"),
+        image(7, 1, 2, PatientComments="second", ImageComments="two"),
+    )
+    found, _, _ = find(provider, radiologist, StudyInstanceUID="1.2.7", PatientComments="")
+    assert [answer.PatientComments for answer in found] == ["first"]
+    keys = {"StudyInstanceUID": "1.2.7", "SeriesInstanceUID": "1.2.7.1", "ImageComments": "t*"}
+    found, _, _ = find(provider, radiologist, QueryRetrieveLevel="IMAGE", **keys)
+    assert [answer.ImageComments for answer in found] == ["two"]
+    del keys["ImageComments"]
+    found, _, _ = find(
+        provider, radiologist, QueryRetrieveLevel="SERIES", **keys, RequestAttributesSequence=[code("R")]
+    )
+    assert len(found) == 1
+
+
+def test_a_value_too_large_for_the_index_is_read_from_its_object(world, provider, radiologist):
+    text = "Größe " * 20_000
+    world.keep(
+        image(7, SpecificCharacterSet="ISO_IR 192", TextValue=text, PatientComments="short"),
+        image(8, PatientComments="short", ProcedureCodeSequence=[code("A")] * 9000),
+    )
+    keys = {"StudyInstanceUID": "1.2.7", "SeriesInstanceUID": "1.2.7.1", "TextValue": ""}
+    found, final, _ = find(provider, radiologist, QueryRetrieveLevel="IMAGE", **keys)
+    assert final.status == 0x0000 and [answer.TextValue for answer in found] == [text.strip()]
+    asked = {"StudyInstanceUID": "1.2.8", "PatientComments": "", "ProcedureCodeSequence": []}
+    ((answer,), _, _) = find(provider, radiologist, context=AcceptedContext(3, STUDY_ROOT, IMPLICIT_LITTLE), **asked)
+    assert answer.PatientComments == "short" and len(answer.ProcedureCodeSequence) == 9000
+    assert world.repository.open_objects == 0
+
+
+def test_a_value_of_an_object_that_is_damaged_fails_the_query(world, provider, radiologist):
+    world.keep(image(7, ProcedureCodeSequence=[code("A")] * 9000))
+    world.repository.damaged = frozenset({"1.2.7.1.1"})
+    found, final, _ = find(provider, radiologist, StudyInstanceUID="1.2.7", ProcedureCodeSequence=[])
+    assert found == [] and final.status == 0xC001
+
+
+@pytest.mark.parametrize("value", ["ROE", None])
+def test_a_hidden_attribute_is_neither_matched_nor_shown_inside_a_sequence(world, provider, researcher, value):
+    inner = Dataset()
+    inner.PatientName = "ROE^JANE"
+    world.keep(image(2, 2, 1, OriginalAttributesSequence=[inner], PatientComments="ROE^JANE was here"))
+    asked = Dataset()
+    asked.PatientName = value or ""
+    keys = {"StudyInstanceUID": "1.2.2", "PatientComments": ""}
+    found, final, pending = find(provider, researcher, ReferencedStudySequence=[asked], **keys)
+    if value:
+        assert found == [] and final.status == 0xC011
+    else:
+        assert pending[0].status == 0xFF01 and final.status == 0x0000
+        assert "PatientComments" not in found[0] and "ReferencedStudySequence" not in found[0]
+
+
+def test_what_was_agreed_on_changes_how_a_query_is_matched(provider, radiologist):
+    agreed = AcceptedContext(3, STUDY_ROOT, EXPLICIT_LITTLE, extended=b"\x01\x00\x01")
+    keys = {"QueryRetrieveLevel": "SERIES", "PatientName": "jürgen mül", "SeriesInstanceUID": ""}
+    found, final, _ = find(provider, radiologist, context=agreed, SpecificCharacterSet="ISO_IR 100", **keys)
+    assert final.status == 0x0000 and [answer.SeriesInstanceUID for answer in found] == ["1.2.2.1"]
+    assert found[0].PatientName == "MÜLLER^JÜRGEN" and found[0].SpecificCharacterSet == "ISO_IR 100"
+    found, final, _ = find(provider, radiologist, SpecificCharacterSet="ISO_IR 100", **keys)
+    assert found == [] and final.status == 0xA900

@@ -7,9 +7,10 @@ from pydicom.charset import encode_string
 
 from storage.errors import DataSetMismatch
 from storage.identifiers import Uid
-from storage.index.columns import ATTRIBUTES, BY_KEYWORD, BY_TAG, WANTED, Level, rows_of
+from storage.index.columns import ATTRIBUTES, BY_KEYWORD, BY_TAG, WANTED, Level
 from storage.index.facts import facts_of, facts_text
 from storage.index.moments import date_number, time_span
+from storage.index.rows import rows_of
 from storage.index.schema import INSTANCE, SERIES, STUDY
 from storage.index.text import decode, folded, name_groups, repertoire
 from storage.instance import DeclaredInstance, StudyFacts

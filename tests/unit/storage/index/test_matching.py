@@ -6,12 +6,23 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from storage.errors import IdentifierInvalid
 from storage.index.columns import BY_KEYWORD, Level
+from storage.index.elements import document_of
 from storage.index.keys import MAX_VALUES, MAX_WILDCARDS
-from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryKey, QueryModel, plan_find, plan_retrieve
+from storage.index.matching import (
+    NO_OPTIONS,
+    QUERY_RETRIEVE_LEVEL,
+    FindQuery,
+    QueryModel,
+    QueryOptions,
+    plan_find,
+    plan_retrieve,
+)
 from storage.index.predicate import Compare, OneOf
+from storage.index.sequences import QueryKey
 from tests.simulators.indexed import rows
 from tests.simulators.predicate_oracle import selects
 
@@ -36,6 +47,20 @@ def matches(keyword: str, key: str, stored: str) -> bool:
     kept = rows(**{keyword: stored})
     sets = {"modalities_in_study": kept.facts.modalities, "sop_classes_in_study": frozenset()}
     return selects(query.predicate, {**kept.study, **kept.series, **sets})
+
+
+def document(**values: str) -> dict[str, object]:
+    """A study's elements without a column, as the oracle reads them."""
+    return dict(document_of(rows(**values).study["elements"]))
+
+
+def element_matches(keyword: str, key: str, stored: str, options: QueryOptions = NO_OPTIONS) -> bool:
+    """Whether a study that stores a value without a column is found by a key."""
+    tag = int(tag_for_keyword(keyword))
+    asked = [*keys("STUDY"), QueryKey(tag, dictionary_VR(tag)[:2], key)]
+    query = plan_find(STUDY_ROOT, asked, options)
+    assert (query.returned, query.unsupported) == ((tag,), ())
+    return selects(query.predicate, document(**{keyword: stored}))
 
 
 def wild(key: str) -> str:
@@ -261,10 +286,10 @@ def test_study_root_below_the_study_tolerates_a_patient_id_which_narrows():
 
 
 def test_what_is_not_matched_is_told_apart():
-    unknown = [QueryKey(0x00081110, "SQ", None, sequence=True), QueryKey(0x00091001, "LO", "x")]
-    query = plan_find(STUDY_ROOT, keys("STUDY", StudyID="", Modality="CT", NumberOfStudyRelatedSeries="3") + unknown)
+    lower = [QueryKey(0x00081140, "SQ", None, ()), QueryKey(0x00091001, "LO", "x"), QueryKey(0x7FE00010, "OW", None)]
+    query = plan_find(STUDY_ROOT, keys("STUDY", StudyID="", Modality="CT", NumberOfStudyRelatedSeries="3") + lower)
     assert query.returned == (0x00200010, 0x00201206)
-    assert query.unsupported == (0x00080060, 0x00081110, 0x00091001, 0x00201206)
+    assert query.unsupported == (0x00080060, 0x00081140, 0x00091001, 0x00201206, 0x7FE00010)
     assert query.predicate == find("STUDY").predicate
 
 
@@ -325,9 +350,7 @@ def test_a_retrieval_that_would_select_more_than_it_names_is_refused(model, leve
 
 def test_a_retrieval_by_a_sequence_is_refused():
     with pytest.raises(IdentifierInvalid):
-        plan_retrieve(
-            STUDY_ROOT, [*keys("STUDY", StudyInstanceUID="1.2"), QueryKey(0x00081110, "SQ", None, sequence=True)]
-        )
+        plan_retrieve(STUDY_ROOT, [*keys("STUDY", StudyInstanceUID="1.2"), QueryKey(0x00081110, "SQ", None, ())])
 
 
 @given(
@@ -341,3 +364,233 @@ def test_whatever_the_identifier_says_it_is_planned_or_refused(values, model):
                 plan(model, keys(level, **dict(values)))
             except IdentifierInvalid as refused:
                 assert refused.number == 207
+
+
+@pytest.mark.parametrize(
+    ("keyword", "key", "stored", "found"),
+    [
+        ("OtherPatientIDs", "B2", "A1\\B2", True),
+        ("OtherPatientIDs", "B*", "A1\\B2", True),
+        ("OtherPatientIDs", "A1\\C3", "A1\\B2", True),
+        ("OtherPatientIDs", "A1B2", "A1\\B2", False),
+        ("OtherPatientIDs", "X", "", True),
+        ("OtherPatientNames", "MULLER*", "DOE\\Müller^Jörg", True),
+        ("OtherPatientNames", "山田*", "Yamada^Tarou=山田^太郎", True),
+        ("OtherPatientNames", "roe", "DOE\\Müller^Jörg", False),
+        ("MedicalAlerts", "latex", "LATEX", False),
+        ("MedicalAlerts", '"', '"', True),
+        ("MedicalAlerts", "a%", "ab", False),
+        ("AdditionalPatientHistory", "a\\b", "a\\b", True),
+        ("AdditionalPatientHistory", "a", "a\\b", False),
+        ("PatientWeight", "70", "70", True),
+        ("PatientWeight", "7?", "70", False),
+        ("LastMenstrualDate", "20200101-20200131", "20200115", True),
+        ("LastMenstrualDate", "20200101", "2020.01.01", True),
+        ("LastMenstrualDate", "-20200101", "20200102", False),
+        ("PatientBirthTime", "10-11", "1130", True),
+        ("PatientBirthTime", "1030", "103000", True),
+        ("PatientBirthTime", "1030", "103001", False),
+    ],
+)
+def test_an_element_without_a_column_is_matched_value_by_value(keyword, key, stored, found):
+    assert element_matches(keyword, key, stored) is found
+
+
+@pytest.mark.parametrize(
+    ("key", "stored", "found"),
+    [
+        ("20200101120000", "20200101130000+0100", True),
+        ("20200101120000", "20200101120000.000000", True),
+        ("20200101120000+0000", "20200101120000-0500", False),
+        ("20200101-20200131", "20200131235959.5", True),
+        ("20200101-20200131", "20200201", False),
+        ("2020-", "20210101", True),
+        ("-2020", "20201231235959", True),
+        ("-2020", "2021", False),
+        ("20200101000000-0500-20200102000000-0500", "20200102040000", True),
+        ("20200101000000-0500-20200102000000-0500", "20200102060000", False),
+    ],
+)
+def test_moments_match_by_what_they_mean_and_a_hyphen_parts_a_range(key, stored, found):
+    asked = [*keys("IMAGE", StudyInstanceUID="1.2.1", SeriesInstanceUID="1.2.2"), QueryKey(0x0008002A, "DT", key)]
+    query = plan_find(STUDY_ROOT, asked)
+    row = {"study_uid": "1.2.1", "series_uid": "1.2.2"}
+    elements = document_of(rows(AcquisitionDateTime=stored).instance["elements"])
+    assert selects(query.predicate, {**row, **elements}) is found
+
+
+@pytest.mark.parametrize("key", ["-", "today", "2020130", "20201301", "2020010125", "20200101+01"])
+def test_a_moment_key_that_is_no_moment_is_refused(key):
+    asked = [*keys("IMAGE", StudyInstanceUID="1.2.1", SeriesInstanceUID="1.2.2"), QueryKey(0x0008002A, "DT", key)]
+    with pytest.raises(IdentifierInvalid):
+        plan_find(STUDY_ROOT, asked)
+
+
+CODE_VALUE, SCHEME, MEANING, CODES = 0x00080100, 0x00080102, 0x00080104, 0x00081032
+
+
+def code(value: str | None = None, scheme: str | None = None) -> tuple[QueryKey, ...]:
+    return tuple(QueryKey(tag, "SH", text) for tag, text in ((CODE_VALUE, value), (SCHEME, scheme)) if text is not None)
+
+
+def stored_codes(*codes: tuple[str, str]) -> dict[str, object]:
+    items = [
+        {
+            f"{CODE_VALUE:08X}": {"Value": [value]},
+            f"{SCHEME:08X}": {"Value": [scheme]},
+            f"{MEANING:08X}": {"Value": ["?"]},
+        }
+        for value, scheme in codes
+    ]
+    return {f"{CODES:08X}": {"vr": "SQ", "Value": items}}
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ((), True),
+        (((),), True),
+        ((code("A", "X"),), True),
+        ((code("A", ""),), True),
+        ((code("A", "Y"),), False),
+        ((code("A*", "X"),), True),
+        ((code("C", "X"),), False),
+        ((code("", ""),), True),
+    ],
+)
+def test_a_sequence_matches_where_all_its_keys_match_in_one_item(key, found):
+    query = plan_find(STUDY_ROOT, [*keys("STUDY"), QueryKey(CODES, "SQ", None, key)])
+    assert selects(query.predicate, stored_codes(("A", "X"), ("B", "Y"))) is found
+    assert selects(query.predicate, {})
+
+
+def test_a_sequence_is_answered_with_the_items_that_match_and_what_was_asked_of_them():
+    query = plan_find(STUDY_ROOT, [*keys("STUDY"), QueryKey(CODES, "SQ", None, (code("B", ""),))])
+    items = stored_codes(("A", "X"), ("B", "Y"))[f"{CODES:08X}"]["Value"]
+    assert query.sequences[CODES].of(items) == [
+        {f"{CODE_VALUE:08X}": {"Value": ["B"]}, f"{SCHEME:08X}": {"Value": ["Y"]}}
+    ]
+    whole = plan_find(STUDY_ROOT, [*keys("STUDY"), QueryKey(CODES, "SQ", None, ((),))])
+    assert CODES not in whole.sequences
+
+
+def test_a_sequence_within_a_sequence_is_matched_in_the_item_that_holds_it():
+    outer, inner = 0x00082218, 0x00082220
+    key = QueryKey(outer, "SQ", None, ((QueryKey(inner, "SQ", None, (code("M"),)), *code("", None)),))
+    asked = [*keys("IMAGE", StudyInstanceUID="1.2.1", SeriesInstanceUID="1.2.2"), key]
+    query = plan_find(STUDY_ROOT, asked)
+
+    def region(value, *modifiers):
+        held = [{f"{CODE_VALUE:08X}": {"Value": [modifier]}} for modifier in modifiers]
+        return {f"{CODE_VALUE:08X}": {"Value": [value]}, f"{inner:08X}": {"vr": "SQ", "Value": held}}
+
+    row = {"study_uid": "1.2.1", "series_uid": "1.2.2"}
+    found = {f"{outer:08X}": {"Value": [region("A", "M", "N"), region("B", "N")]}}
+    assert selects(query.predicate, {**row, **found})
+    assert query.sequences[outer].of(found[f"{outer:08X}"]["Value"]) == [region("A", "M")]
+    assert not selects(query.predicate, {**row, f"{outer:08X}": {"Value": [region("B", "N")]}})
+
+
+def test_a_sequence_key_with_several_items_is_refused():
+    with pytest.raises(IdentifierInvalid):
+        plan_find(STUDY_ROOT, [*keys("STUDY"), QueryKey(CODES, "SQ", None, (code("A"), code("B")))])
+
+
+def test_an_element_that_cannot_be_matched_is_answered_and_told_apart():
+    palette = QueryKey(0x00281101, "OW", "x")
+    asked = [*keys("IMAGE", StudyInstanceUID="1.2.1", SeriesInstanceUID="1.2.2"), palette]
+    query = plan_find(STUDY_ROOT, asked)
+    assert 0x00281101 in query.returned and query.unsupported == (0x00281101,)
+
+
+def test_where_something_is_hidden_only_columns_are_matched_and_answered():
+    asked = [*keys("STUDY", StudyID=""), QueryKey(CODES, "SQ", None, ()), QueryKey(0x00104000, "LT", "")]
+    query = plan_find(STUDY_ROOT, asked, QueryOptions(columns_only=True))
+    assert query.returned == (0x00200010,) and query.unsupported == (CODES, 0x00104000)
+
+
+def test_an_element_of_a_level_above_breaks_the_hierarchy():
+    with pytest.raises(IdentifierInvalid):
+        plan_find(STUDY_ROOT, [*keys("SERIES", StudyInstanceUID="1.2.1"), QueryKey(CODES, "SQ", None, ())])
+
+
+RELATIONAL = QueryOptions(relational=True)
+
+
+def test_a_relational_query_takes_keys_of_its_level_and_above_in_any_combination():
+    asked = keys("SERIES", Modality="CT", PatientName="DOE*", StudyDate="20200101-", SeriesInstanceUID="")
+    query = plan_find(STUDY_ROOT, asked, RELATIONAL)
+    assert query.returned == (0x00080020, 0x00080060, 0x00100010, 0x0020000E) and query.unsupported == ()
+    row = {"modality": "CT", "patient_name_norm": "doe^j", "study_date": 20200102, "study_date_text": "20200102"}
+    assert selects(query.predicate, row)
+    for other in ({"modality": "MR"}, {"patient_name_norm": "roe"}, {"study_date": 20191231}):
+        assert not selects(query.predicate, {**row, **other})
+    with pytest.raises(IdentifierInvalid):
+        plan_find(STUDY_ROOT, asked)
+
+
+def test_a_relational_query_takes_elements_and_lists_of_uids_of_levels_above():
+    asked = [*keys("IMAGE", StudyInstanceUID="1.2\\1.3"), QueryKey(CODES, "SQ", None, (code("A"),))]
+    query = plan_find(PATIENT_ROOT, asked, RELATIONAL)
+    assert selects(query.predicate, {"study_uid": "1.3", **stored_codes(("A", "X"))})
+    assert not selects(query.predicate, {"study_uid": "1.4", **stored_codes(("A", "X"))})
+    assert not selects(query.predicate, {"study_uid": "1.3", **stored_codes(("B", "X"))})
+
+
+def test_keys_below_the_level_of_a_relational_query_are_told_apart():
+    query = plan_find(STUDY_ROOT, keys("STUDY", StudyID="", Modality="CT"), RELATIONAL)
+    assert query.unsupported == (0x00080060,)
+
+
+@pytest.mark.parametrize(
+    ("dates", "times", "stored", "apart", "together"),
+    [
+        ("20200101-20200103", "1200-1300", ("20200102", "2300"), False, True),
+        ("20200101-20200103", "1200-1300", ("20200101", "1100"), False, False),
+        ("20200101-20200103", "1200-1300", ("20200103", "1330"), False, False),
+        ("20200101-20200103", "1200-1300", ("20200101", "1230"), True, True),
+        ("20200101-", "1200-", ("20200105", "0100"), False, True),
+        ("-20200103", "-1300", ("20191231", "2300"), False, True),
+        ("20200101", "1200", ("20200101", "120000"), True, True),
+        ("20200101-20200103", "1200-1300", ("", "1100"), False, True),
+        ("20200101-20200103", "1200-1300", ("20200102", ""), True, True),
+        ("20200101-20200103", "1200-1300", ("20210101", ""), False, False),
+    ],
+)
+def test_date_and_time_are_one_moment_where_that_was_agreed_on(dates, times, stored, apart, together):
+    row = rows(**dict(zip(("StudyDate", "StudyTime"), stored, strict=True))).study
+    asked = keys("STUDY", StudyDate=dates, StudyTime=times)
+    assert selects(plan_find(STUDY_ROOT, asked).predicate, row) is apart
+    combined = plan_find(STUDY_ROOT, asked, QueryOptions(combined_moments=True))
+    assert selects(combined.predicate, row) is together
+    assert combined.returned == (0x00080020, 0x00080030)
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("john smith", True),
+        ("SMITH, JOHN", True),
+        ("smi jo", True),
+        ("müll", True),
+        ("山", True),
+        ("taro", True),
+        ("ohn", False),
+        ("smith jane", False),
+        ("*", True),
+        ("^^", True),
+    ],
+)
+def test_fuzzy_names_match_word_by_word_in_any_order_where_that_was_agreed_on(key, found):
+    row = rows(PatientName="Smith-Müller^John=山田^太郎=taro").study
+    asked = keys("STUDY", PatientName=key)
+    assert selects(plan_find(STUDY_ROOT, asked, QueryOptions(fuzzy_names=True)).predicate, row) is found
+    assert (
+        element_matches("OtherPatientNames", key, "X\\Smith-Müller^John=山田^太郎=taro", QueryOptions(fuzzy_names=True))
+        is found
+    )
+
+
+def test_words_of_a_fuzzy_name_are_bounded():
+    with pytest.raises(IdentifierInvalid):
+        plan_find(STUDY_ROOT, keys("STUDY", PatientName="a " * 17), QueryOptions(fuzzy_names=True))

@@ -7,13 +7,15 @@ from contextlib import closing
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from storage.errors import StoreNotReady
 from storage.index.columns import BY_KEYWORD
 from storage.index.engine import IndexEngine
-from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryKey, QueryModel, plan_find, plan_retrieve
+from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryModel, plan_find, plan_retrieve
 from storage.index.predicate import EVERYTHING, NOTHING, Compare, Predicate
 from storage.index.reader import PAGE, IndexReader, Match, StudyNames
+from storage.index.sequences import QueryKey
 from storage.index.state import begin_rebuild, end_rebuild
 from storage.index.writer import IndexEntry, apply
 from tests.simulators.indexed import CT, EXPLICIT, entry
@@ -39,7 +41,7 @@ def store(engine: IndexEngine, *entries: IndexEntry) -> None:
 
 
 def keys(level: str, **values: str) -> list[QueryKey]:
-    made = [QueryKey(BY_KEYWORD[name].tag, BY_KEYWORD[name].vr, value) for name, value in values.items()]
+    made = [QueryKey(int(tag_for_keyword(name)), dictionary_VR(name)[:2], value) for name, value in values.items()]
     return [*made, QueryKey(QUERY_RETRIEVE_LEVEL, "CS", level)]
 
 
@@ -48,7 +50,7 @@ def query(level: str, model: QueryModel = STUDY_ROOT, **values: str) -> FindQuer
 
 
 def flat(pages: Iterator[list[Match]], *keywords: str) -> list[tuple[str, ...]]:
-    return [tuple(match.values[BY_KEYWORD[name].tag] for name in keywords) for page in pages for match in page]
+    return [tuple(match.values[tag_for_keyword(name)] for name in keywords) for page in pages for match in page]
 
 
 def study(number: int, date: str = "", **values: str) -> IndexEntry:
@@ -121,8 +123,8 @@ def test_series_and_images_of_one_parent(engine, reader):
     names = {"SOPClassUID": "", "AvailableTransferSyntaxUID": "", "ImageType": "", "InstanceNumber": ""}
     asked = query("IMAGE", StudyInstanceUID="1.2.1", SeriesInstanceUID="3.1", **names)
     assert flat(reader.find(asked, EVERYTHING, 1), *names) == [
-        (CT, EXPLICIT, "ORIGINAL\\PRIMARY", "7"),
-        (CT, EXPLICIT, "", "8"),
+        (CT, EXPLICIT, {"vr": "CS", "Value": ["ORIGINAL", "PRIMARY"]}, "7"),
+        (CT, EXPLICIT, None, "8"),
     ]
 
 

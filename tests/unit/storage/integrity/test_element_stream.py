@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_the_object():
     finally:
         tracemalloc.stop()
     inspector.finish()
-    assert peak < 1 << 20
+    assert peak < 2 << 20
 
 
 def test_wanted_values_are_kept_little_endian_and_sequences_are_not():
