@@ -23,8 +23,9 @@ from archive.enforcement.standing import NotInGoodStanding, Standing
 from archive.enforcement.truth import NotCompilable
 from archive.session import AssociationSession
 from auth.errors import AccessDenied
-from auth.policy.engine import PolicyEngine
-from auth.policy.model import AccessRequest, Action, Decision, Obligations
+from auth.policy.engine import MAX_REMEMBERED, PolicyEngine
+from auth.policy.model import AccessRequest, Action, Decision, Obligations, Residual
+from storage.index.predicate import Predicate
 from storage.instance import StudyFacts
 
 _MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.RECEIVE})
@@ -70,6 +71,7 @@ class PolicyEnforcementPoint:
         self._standing = standing
         self._glass = glass or UnbrokenGlass()
         self._clock = clock
+        self._scopes: dict[int, tuple[tuple[Residual, ...], Predicate]] = {}
 
     def associate(self, session: AssociationSession) -> Grant:
         """May this association exist at all?
@@ -206,7 +208,7 @@ class PolicyEnforcementPoint:
         try:
             hidden = hidden_tags(obligations.hide)
             keys = frozenset(hidden_tags(group) for group in obligations.keys)
-            scope = scope_of(residuals)
+            scope = self._scope_of(residuals)
         except (UnknownKeyword, NotCompilable) as error:
             self._deny(action, teller, f"the policy cannot be applied to queries: {error}", alert=True)
         if action is Action.QUERY:
@@ -225,6 +227,17 @@ class PolicyEnforcementPoint:
             volume=obligations.volume,
             seal=_SEAL,
         )
+
+    def _scope_of(self, residuals: tuple[Residual, ...]) -> Predicate:
+        """The scope of residuals; the engine remembers those by generation, so the same ones come again and again."""
+        known = self._scopes.get(id(residuals))
+        if known is not None and known[0] is residuals:
+            return known[1]
+        scope = scope_of(residuals)
+        if len(self._scopes) >= MAX_REMEMBERED:
+            self._scopes.clear()
+        self._scopes[id(residuals)] = (residuals, scope)
+        return scope
 
     def _request(
         self, action: Action, session: AssociationSession, sop_class: str | None, facts: StudyFacts | None = None

@@ -262,7 +262,7 @@ def _raw(value: object) -> bytes:
 class World:
     """Registers that can change, a real enforcement point and index, and a repository in memory."""
 
-    def __init__(self, directory: Path, policies: Path = POLICIES) -> None:
+    def __init__(self, directory: Path, policies: Path | PolicyEngine = POLICIES) -> None:
         self.trail = Trail()
         self.users = MemoryUsers()
         self.nodes = MemoryNodes()
@@ -274,7 +274,7 @@ class World:
         self.overrides = OverrideRecords(self.records, clock=self.now)
         self.kept = RetrievalRecords(self.masked, VolumeRecords(self.records, clock=self.now))
         self.moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
-        engine = PolicyEngine.load(policies, is_keyword)
+        engine = PolicyEngine.load(policies, is_keyword) if isinstance(policies, Path) else policies
         self.pep = PolicyEnforcementPoint(
             engine, self.trail, standing(self.nodes, self.users), glass=self.overrides, clock=self.now
         )

@@ -29,9 +29,9 @@ def studies(random: Random, count: int) -> list[StudyFacts]:
     return [_study(random, number) for number in range(count)]
 
 
-def policy_text(random: Random, *, reckless: bool) -> str:
-    """One file of one to five policies."""
-    source = _Source(random, reckless=reckless)
+def policy_text(random: Random, *, reckless: bool, heads: bool = True) -> str:
+    """One file of one to five policies; without ``heads`` all of them are about everybody and every study's action."""
+    source = _Source(random, reckless=reckless, heads=heads)
     return "\n".join(source.policy(number) for number in range(random.randint(1, 5)))
 
 
@@ -56,9 +56,10 @@ def _study(random: Random, number: int) -> StudyFacts:
 
 
 class _Source:
-    def __init__(self, random: Random, *, reckless: bool) -> None:
+    def __init__(self, random: Random, *, reckless: bool, heads: bool) -> None:
         self._random = random
         self._reckless = reckless
+        self._heads = heads
 
     def policy(self, number: int) -> str:
         pick = self._random.choice
@@ -71,6 +72,9 @@ class _Source:
         clauses = " ".join(
             f"{pick(('when', 'unless'))} {{ {self.condition(0)} }}" for _ in range(self._random.randint(0, 2))
         )
+        if not self._heads:
+            principal, action, resource = "principal", "action", "resource is Study"
+            clauses = clauses or f"when {{ {self.condition(0)} }}"
         return f'@id("p{number}") {effect} ({principal}, {action}, {resource}) {clauses};'
 
     def condition(self, depth: int) -> str:
