@@ -10,6 +10,7 @@ from typing import Final
 
 from archive.session import AssociationSession
 from auth.policy.model import Action
+from auth.principal import NodeIdentity
 from storage.index.predicate import Predicate
 
 _SEAL: Final = object()
@@ -41,6 +42,8 @@ class ScopedGrant(Grant):
     """AND-ed to every condition on rows; `storage.index.predicate.NOTHING` where no study is within reach."""
     hidden: frozenset[int]
     """Tags that may be neither matched on nor returned with a value, and are taken out of objects."""
+    destination: NodeIdentity | None = None
+    """Where objects are to be moved to, as the decision read it."""
     results: int | None = None
     """Matches that one query may return at most."""
     keys: frozenset[frozenset[int]] = frozenset()

@@ -25,6 +25,7 @@ from archive.session import AssociationSession
 from auth.errors import AccessDenied
 from auth.policy.engine import MAX_REMEMBERED, PolicyEngine
 from auth.policy.model import AccessRequest, Action, Decision, Obligations, Residual
+from auth.principal import NodeIdentity
 from storage.index.predicate import Predicate
 from storage.instance import StudyFacts
 
@@ -118,12 +119,12 @@ class PolicyEnforcementPoint:
         """Of which studies may it have the objects, and without which attributes? Raises as `associate`."""
         return self._scoped(Action.RETRIEVE, session, sop_class)
 
-    def move(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+    def move(self, session: AssociationSession, sop_class: str, destination: NodeIdentity | None = None) -> ScopedGrant:
         """Of which studies may it have the objects sent to another node? What that one may have, `receive` says.
 
-        Raises as `associate`.
+        ``destination`` is None where there is no such node, which a policy may deny as well. Raises as `associate`.
         """
-        return self._scoped(Action.MOVE, session, sop_class)
+        return self._scoped(Action.MOVE, session, sop_class, destination=destination)
 
     def receive(self, session: AssociationSession, destination: AssociationSession, sop_class: str) -> ScopedGrant:
         """Of which studies may ``destination`` have the objects that ``session`` wants sent there?
@@ -155,7 +156,7 @@ class PolicyEnforcementPoint:
 
     def _again(self, grant: ScopedGrant, studies: Sequence[StudyFacts]) -> list[Decision]:
         try:
-            request = self._request(grant.action, grant.session, grant.sop_class)
+            request = self._request(grant.action, grant.session, grant.sop_class, destination=grant.destination)
         except NotInGoodStanding as error:
             return [Decision(False, str(error))] * len(studies)
         return self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
@@ -187,11 +188,12 @@ class PolicyEnforcementPoint:
         sop_class: str,
         *,
         asking: AssociationSession | None = None,
+        destination: NodeIdentity | None = None,
     ) -> ScopedGrant:
         """The studies that ``session`` may act on; ``asking``: whom the audit names, if that is somebody else."""
         teller = asking or session
         try:
-            request = self._request(action, session, sop_class)
+            request = self._request(action, session, sop_class, destination=destination)
         except NotInGoodStanding as error:
             self._deny(action, teller, str(error))
         residuals = self._engine.residuals(request)
@@ -222,6 +224,7 @@ class PolicyEnforcementPoint:
             reason=f"by {', '.join(permits)}",
             scope=scope,
             hidden=hidden,
+            destination=destination,
             results=obligations.results,
             keys=keys,
             volume=obligations.volume,
@@ -240,7 +243,13 @@ class PolicyEnforcementPoint:
         return scope
 
     def _request(
-        self, action: Action, session: AssociationSession, sop_class: str | None, facts: StudyFacts | None = None
+        self,
+        action: Action,
+        session: AssociationSession,
+        sop_class: str | None,
+        facts: StudyFacts | None = None,
+        *,
+        destination: NodeIdentity | None = None,
     ) -> AccessRequest:
         subjects = self._standing.subjects(session)
         request = AccessRequest(
@@ -252,6 +261,7 @@ class PolicyEnforcementPoint:
             resource=resource_of(facts) if facts else None,
             context={} if sop_class is None else {"sop_class": sop_class},
             source=session.peer_address,
+            destination=destination,
             moment=self._clock(),
         )
         if action is Action.BREAK_GLASS or subjects.principal is None:

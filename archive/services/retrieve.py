@@ -40,6 +40,7 @@ from archive.services.query import Asked, performed
 from archive.session import AssociationSession
 from auth.errors import AccessDenied, VolumeExceeded
 from auth.policy.model import Action
+from auth.principal import NodeIdentity
 from storage.confidentiality.mask import Mask
 from storage.errors import IntegrityFault, KeyUnavailable, ObjectMissing, StorageError
 from storage.index.matching import QueryModel, plan_retrieve
@@ -65,7 +66,7 @@ class RetrieveEnforcement(Protocol):
     def retrieve(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
         """The studies within reach. Raises `AccessDenied`, audited."""
 
-    def move(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+    def move(self, session: AssociationSession, sop_class: str, destination: NodeIdentity | None = None) -> ScopedGrant:
         """The studies within reach for another node. Raises `AccessDenied`, audited."""
 
     def receive(self, session: AssociationSession, destination: AssociationSession, sop_class: str) -> ScopedGrant:
@@ -218,12 +219,14 @@ class RetrieveService:
             DestinationUnknown: no node is registered for the title, or not where it is reached.
             And as `select`; AccessDenied also where the destination may receive nothing at all.
         """
-        grant = self._pep.move(session, asked.sop_class)
         try:
             destination = self._destinations.find(session, ae_title)
         except DestinationUnknown as error:
+            # Who may move nothing anywhere does not learn which nodes there are.
+            self._pep.move(session, asked.sop_class)
             self.refused(session, asked, str(error))
             raise
+        grant = self._pep.move(session, asked.sop_class, destination.node.identity)
         received = self._pep.receive(session, destination.session, asked.sop_class)
         return self._select(Way(grant, destination, received), asked, model, keys)
 

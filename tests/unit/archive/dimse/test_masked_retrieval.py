@@ -7,23 +7,26 @@ import pytest
 
 from archive.audit.events import AccessRefused, SecurityAlert
 from archive.dimse.channel import AcceptedContext
-from archive.dimse.retrieve import GetProvider
+from archive.dimse.identifier import decode_identifier
+from archive.dimse.sop_classes import MOVE
 from archive.dimse.storage import StorageProvider
-from archive.services.destinations import Destinations
-from archive.services.retrieve import RetrieveService
+from archive.services.query import Asked
 from archive.services.store import StoreService
 from archive.upper_layer.commands import Field
 from archive.upper_layer.limits import Limits
+from auth.policy.loading import load
+from auth.ports import NodeRecord
 from storage.integrity.trust import Trust
 from storage.integrity.verifier import verify_signatures
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from tests.simulators.encoding import signing_key
 from tests.simulators.memory_archive import CT, World, decoded, encoded, image
 from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
+from tests.simulators.retrieving import get_provider, retrieve_service
 from tests.simulators.subjects import node, person
 
 _POLICIES = Path(__file__).parents[4] / "config" / "policies"
-STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+STUDY_GET, STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.2.2"
 CONTEXT = AcceptedContext(1, STUDY_GET, EXPLICIT_LITTLE)
 TAKES_CT = AcceptedContext(5, CT, EXPLICIT_LITTLE, scu_role=False, scp_role=True)
 
@@ -43,10 +46,7 @@ def channel(world):
 
 
 def get(world, channel, study):
-    service = RetrieveService(
-        world.reader, world.repository, world.pep, world.trail, world.kept, Destinations(world.nodes)
-    )
-    provider = GetProvider(service, Limits())
+    provider = get_provider(world)
     dataset = image()
     dataset.clear()
     dataset.QueryRetrieveLevel, dataset.StudyInstanceUID = "STUDY", study
@@ -129,3 +129,31 @@ def test_volume_budget_of_a_person_holds_over_a_day_and_is_told(tmp_path):
     world.moment = world.moment.replace(day=2)
     assert status("1.2.2") == 0
     world.close()
+
+
+def with_move(folder):
+    """The shipped policies, with researchers moving what they may fetch."""
+    for path in _POLICIES.glob("*.cedar*"):
+        old = 'action in [Action::"Query", Action::"Retrieve", Action::"Receive"],'
+        text = path.read_text("utf-8").replace(old, old.replace('"Query"', '"Query", Action::"Move"'))
+        (folder / path.name).write_text(text, encoding="utf-8")
+    return load(folder)
+
+
+def test_masked_objects_go_to_other_nodes_masked_as_well(world, tmp_path):
+    to = replace(node("radiologist", name="WS2"), fingerprint="6f" * 32)
+    world.nodes.nodes["WS2"] = NodeRecord(to, host="127.0.0.1", port=104)
+    world.pep._engine.adopt(with_move(tmp_path))
+    session = world.admit(node("radiologist"), person("researcher", name="rita"))
+    identifier = image()
+    identifier.clear()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", "1.2.1"
+    data = encoded(identifier, EXPLICIT_LITTLE)
+    keys = decode_identifier(data, transfer_syntax(EXPLICIT_LITTLE))
+    asked = Asked(STUDY_MOVE, EXPLICIT_LITTLE, data)
+    with retrieve_service(world).select_for(session, asked, MOVE[STUDY_MOVE], keys, "WS2") as retrieval:
+        for instance in retrieval.instances:
+            opened = retrieval.open(instance, EXPLICIT_LITTLE)
+            assert b"SECRET" not in b"".join(bytes(piece) for piece in opened.chunks())
+            assert world.masked.original(opened.sop_instance_uid) == instance.key.sop_instance_uid
+            opened.close()
