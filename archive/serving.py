@@ -6,7 +6,9 @@ listeners are put on top of it. The caller holds the home's lock.
 
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from types import TracebackType
 
 import structlog
@@ -22,7 +24,9 @@ from archive.audit.events import (
 from archive.audit.forward.forwarding import Forwarding, Origin, this_source
 from archive.audit.forward.target import targets_of
 from archive.audit.vigil import Vigil
+from archive.believed import BelievedNodes
 from archive.bootstrap import Archive, open_archive
+from archive.certificates import held_by
 from archive.control.operator import Operator
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.dispatch import ServiceDispatcher
@@ -44,13 +48,13 @@ from archive.services.query import QueryService
 from archive.services.retrieve import RetrievalRecords, RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE
+from archive.tending import Files, Tending
 from archive.upper_layer.limits import Limits
 from archive.watching import vigil_over
 from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
 from auth.identity.throttle import Throttle
-from auth.node.peer import NodeVerifier
-from auth.node.tls import ServerTls, destination_context
+from auth.node.tls import destination_context
 from storage.repository import now
 
 _log = structlog.get_logger("strongroom.serve")
@@ -79,14 +83,15 @@ class Serving:
         with ExitStack() as undo:
             self.archive = open_archive(home, serving=True)
             undo.callback(self.archive.close)
-            files = self.archive.authority.files
-            self._tls = ServerTls(files.server_identities, self.archive.authority.node_ca, self.archive.nodes)
+            self._nodes = BelievedNodes(self.archive)
             self._vigil = vigil_over(self.archive)
             self._forwarding = _forwarding(self.archive)
             self._people = _people(self.archive)
             undo.callback(self._people.close)
             self._glass = GlassWatch(self.archive.overrides, self._vigil)
-            self._server = _server(self.archive, self._tls, self._people.chain, self._vigil)
+            standing = RegisteredStanding(self.archive.nodes, self._people.chain, now, self._nodes.verifier)
+            self._server = _server(self.archive, self._nodes, standing, self._people.chain, self._vigil)
+            self._tending = _tending(self.archive, self._nodes, lambda: self._server.withdraw(standing.node_lost))
             undo.pop_all()
 
     @property
@@ -117,18 +122,19 @@ class Serving:
         )
         self._vigil.begin()
         self._glass.start()
+        self._tending.begin()
         self._forwarding.start()
         _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
         if archive.settings.listen.plain == INSECURE:
             _log.warning("INSECURE: associations without TLS are accepted", port=archive.settings.listen.plain_port)
 
     def reload(self) -> None:
-        """Read our certificates and keys again.
+        """Read our certificates and keys, the facility's authorities and all revocation lists again.
 
         Raises:
-            AuthorityError: they cannot be used, and those of before stay.
+            AuthError: they cannot be used, and those of before stay.
         """
-        self._tls.reload()
+        self._tending.reload()
 
     def __enter__(self) -> "Serving":
         return self
@@ -136,6 +142,7 @@ class Serving:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._tending.close()
         try:
             if self._listening:
                 if not self._server.drain(self.archive.settings.listen.drain_seconds):
@@ -167,15 +174,15 @@ def _take_descriptors(limits: Limits) -> None:
         _log.warning("fewer descriptors than the limits of connections may need", allowed=soft, needed=needed)
 
 
-def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> DicomServer:
+def _server(
+    archive: Archive, nodes: BelievedNodes, standing: RegisteredStanding, chain: Chain, audit: Vigil
+) -> DicomServer:
     settings, repository = archive.settings, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
-    standing = RegisteredStanding(archive.nodes, chain, now)
     pep = PolicyEnforcementPoint(archive.policies, audit, standing, glass=archive.overrides, clock=now)
-    verifier = NodeVerifier(archive.nodes, archive.authority.node_ca)
     admission = AssociationAdmission(
         ae_title=title,
-        nodes=verifier,
+        nodes=nodes.verifier,
         people=Authenticator(chain, Throttle(), insecure_without_tls=settings.identity.without_tls == INSECURE),
         pep=pep,
         glass=GlassService(archive.overrides, pep, audit),
@@ -183,7 +190,7 @@ def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> Dic
     )
     identities = archive.authority.files.server_identities
     requestor = Requestor(
-        verifier, lambda: destination_context(identities), limits, without_tls=listen.plain == INSECURE
+        nodes.verifier, lambda: destination_context(identities), limits, without_tls=listen.plain == INSECURE
     )
     kept = RetrievalRecords(archive.masked, archive.volumes)
     retrieve = RetrieveService(repository.reader, repository, pep, audit, kept, Destinations(archive.nodes))
@@ -195,10 +202,26 @@ def _server(archive: Archive, tls: ServerTls, chain: Chain, audit: Vigil) -> Dic
         move=MoveProvider(retrieve, requestor, title, limits),
         limits=limits,
     )
-    endpoints = [Endpoint(listen.host, listen.port, tls.context)]
+    endpoints = [Endpoint(listen.host, listen.port, nodes.tls.context)]
     if listen.plain == INSECURE:
         endpoints.append(Endpoint(listen.host, listen.plain_port, None))
     return DicomServer(endpoints, limits, admission, dispatcher, audit, archive.metrics)
+
+
+def _tending(archive: Archive, nodes: BelievedNodes, withdraw: Callable[[], None]) -> Tending:
+    tls = archive.settings.tls
+    return Tending(
+        files=Files(nodes.files),
+        reload=nodes.reload,
+        reload_seconds=tls.reload_seconds,
+        generation=lambda: archive.nodes.generation,
+        withdraw=withdraw,
+        held=lambda: held_by(archive.authority.files, archive.nodes),
+        warn=timedelta(days=tls.warn_days),
+        audit=archive.audit,
+        metrics=archive.metrics,
+        clock=now,
+    )
 
 
 def _people(archive: Archive) -> People:

@@ -45,6 +45,26 @@ class ListenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Section ``[tls]``: whom else we believe, and what is read again while serving."""
+
+    facility_ca: str = ""
+    """Empty, or a path, PEM: issuing authorities of the facility; any certificate of theirs is a facility node's."""
+    facility_role: str = "service"
+    """The one role of facility nodes."""
+    revoked: Path = Path("revoked")
+    """A folder of revocation lists (PEM or DER), and of their issuers' certificates (PEM) where we do not know them."""
+    ocsp_url: str = ""
+    """Empty, or the OCSP responder of the facility's authorities, an http URL."""
+    ocsp_seconds: float = 3.0
+    """For the exchange with that responder."""
+    reload_seconds: float = 5.0
+    """How often certificates, keys and revocation lists are looked at for changes."""
+    warn_days: int = 30
+    """So many days before its end a certificate is warned of, daily."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeySettings:
     """Section ``[keys]``: where the secrets lie; relative to the home, or outside it."""
 
@@ -112,6 +132,7 @@ class Settings:
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
     limits: Limits = field(default_factory=Limits)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     keys: KeySettings = field(default_factory=KeySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -136,6 +157,8 @@ _AUTHORITY: Final = re.compile(
     r"(?::(?!0)[0-9]{1,4}|:[1-5][0-9]{4}|:6[0-4][0-9]{3}|:65[0-4][0-9]{2}|:655[0-2][0-9]|:6553[0-5])?(?:[/?][!-\"$-~]*)?"
 )
 """A URL without user name or fragment; unencrypted to this machine alone."""
+_ROLE: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_RESPONDER: Final = re.compile(r"http://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[!-~]*)?")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _IDENTITY_TYPES: Final = frozenset({1, 2, 3, 4, 5})
 """PS3.7 Table D.3-14."""
@@ -158,6 +181,9 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "storage.reserve_bytes": (0, 2**50),
     "storage.processes": (0, 64),
     "trail.timestamp_seconds": (0.1, 60),
+    "tls.ocsp_seconds": (0.1, 60),
+    "tls.reload_seconds": (1, 3_600),
+    "tls.warn_days": (1, 3_650),
 }
 _COUNT: Final = (1, 2**31)
 _SECONDS: Final = (0.1, 86_400)
@@ -286,5 +312,11 @@ def _check(settings: Settings) -> None:
         raise SettingsInvalid("trail.timestamp_url must be an https URL, or an http one on this machine")
     if url and not settings.trail.timestamp_ca:
         raise SettingsInvalid("trail.timestamp_ca must name the certificates that trail.timestamp_url is trusted by")
+    if _ROLE.fullmatch(settings.tls.facility_role) is None:
+        raise SettingsInvalid("tls.facility_role must be the name of a role")
+    if settings.tls.ocsp_url and _RESPONDER.fullmatch(settings.tls.ocsp_url) is None:
+        raise SettingsInvalid("tls.ocsp_url must be an http URL: what comes back is signed")
+    if settings.tls.ocsp_url and not settings.tls.facility_ca:
+        raise SettingsInvalid("tls.facility_ca must name the authorities that tls.ocsp_url speaks for")
     if settings.log.level not in _LEVELS:
         raise SettingsInvalid(f"log.level must be one of {', '.join(_LEVELS)}")

@@ -44,6 +44,30 @@ class NodeRecord:
     port: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NodeCertificate:
+    """One certificate of a node beside the one in its record."""
+
+    node: str
+    fingerprint: str
+    certificate: bytes = field(repr=False)
+    """DER."""
+    until: datetime | None = None
+    """From then on it is not accepted any more, whatever it says itself; None: as long as it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """One certificate that was revoked here."""
+
+    fingerprint: str
+    serial: int
+    node: str
+    """Whose it was."""
+    moment: datetime
+    why: str
+
+
 class NodeStore(Protocol):
     """Registered nodes."""
 
@@ -52,6 +76,12 @@ class NodeStore(Protocol):
 
     def by_title(self, ae_title: str) -> NodeIdentity | None:
         """The plain (no TLS) node that may use this AE title; None if there is none or it has a certificate."""
+
+    def title_taken(self, ae_title: str) -> bool:
+        """Whether an AE title belongs to a registered node, whatever its trust."""
+
+    def revoked(self, fingerprint: str) -> bool:
+        """Whether a certificate was revoked here."""
 
     def pinned_certificates(self) -> tuple[bytes, ...]:
         """DER of every pinned certificate, for the TLS trust anchors."""

@@ -24,6 +24,8 @@ class NodeTrust(Enum):
     """By our node CA."""
     PINNED = "pinned"
     """This very certificate, byte for byte; it validates nothing else."""
+    FACILITY = "facility"
+    """By an authority of the facility: a node that nobody registered, named for its key."""
     PLAIN = "plain"
     """No TLS at all: only under the word ``insecure``."""
 

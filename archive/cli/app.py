@@ -5,6 +5,7 @@ import typer
 from archive.cli import (
     audit,
     break_glass,
+    cert,
     doctor,
     forward,
     identity,
@@ -32,6 +33,7 @@ def build() -> typer.Typer:
     app.command("serve")(serve.serve)
     app.add_typer(node.app, name="node")
     app.add_typer(user.app, name="user")
+    app.add_typer(cert.app, name="cert")
     app.add_typer(identity.app, name="identity")
     app.add_typer(study.app, name="study")
     app.add_typer(policy.app, name="policy")

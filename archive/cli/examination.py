@@ -3,12 +3,16 @@
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
+from archive.certificates import Held, Lasting, ours
 from archive.control.lock import held
 from archive.enforcement.attributes import is_keyword
 from archive.errors import ArchiveError
@@ -16,12 +20,11 @@ from archive.home import OTHERS, Home, check_secret
 from archive.settings import Settings, load_settings
 from auth.errors import AuthError
 from auth.node.authority import AuthorityFiles
-from auth.node.pem import read_certificates
+from auth.node.trust import load_trust
 from auth.policy.loading import load
 from storage.errors import StorageError
 
 _SAFE_SQLITE: Final = (3, 51, 3)
-_SOON: Final = timedelta(days=30)
 
 
 class State(Enum):
@@ -103,12 +106,32 @@ def _beside(what: str, path: Path, root: Path) -> Finding:
 
 
 def _certificates(home: Home, settings: Settings) -> Iterator[Finding]:
+    """Ours by their files, those of nodes by the records, which are only read."""
+    now, soon = datetime.now(UTC), timedelta(days=settings.tls.warn_days)
     files = AuthorityFiles(home.inside(settings.keys.authority))
-    now = datetime.now(UTC)
-    for name in ("root", "node-ca", "signing-ca", "server", "server-rsa", "signer"):
-        end = read_certificates(files.certificate(name))[0].not_valid_after_utc
-        state = State.WRONG if end <= now else State.WARNING if end - now < _SOON else State.GOOD
-        yield Finding(f"{name} certificate", state, f"valid until {end.date().isoformat()}")
+    for one in (*ours(files), *_of_nodes(home)):
+        state = one.state(now, soon)
+        bad = State.WARNING if one.of_node else State.WRONG
+        how = {Lasting.GOOD: State.GOOD, Lasting.SOON: State.WARNING}.get(state, bad)
+        whose = f"certificate of node {one.name}" if one.of_node else f"{one.name} certificate"
+        yield Finding(whose, how, f"valid until {one.ends.date().isoformat()}")
+    trust = load_trust(
+        home.inside(Path(settings.tls.facility_ca)) if settings.tls.facility_ca else None,
+        home.inside(settings.tls.revoked),
+        [one.certificate for one in ours(files)],
+    )
+    for crl in trust.lists.values():
+        state_of_list = State.GOOD if crl.until is not None and now < crl.until else State.WRONG
+        ends = crl.until.date().isoformat() if crl.until else "never"
+        yield Finding("revocation list", state_of_list, f"{len(crl.serials)} revoked, good until {ends}")
+
+
+def _of_nodes(home: Home) -> Iterator[Held]:
+    if not home.records.is_file():
+        return
+    with closing(sqlite3.connect(f"{home.records.as_uri()}?mode=ro", uri=True)) as records:
+        for name, data in records.execute("SELECT name, certificate FROM record_node WHERE certificate IS NOT NULL"):
+            yield Held(name, x509.load_der_x509_certificate(data), True)
 
 
 def _policies(home: Home, settings: Settings) -> Iterator[Finding]:

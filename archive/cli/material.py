@@ -38,11 +38,11 @@ def check_room(folder: Path) -> None:
         raise UsageInvalid(f"{folder} cannot be written: name a folder that you may write")
 
 
-def write(folder: Path, material: Mapping[str, str], ae_title: str) -> None:
+def write(folder: Path, material: Mapping[str, str], remedy: str) -> None:
     """Write what was issued, the key for the owner alone.
 
     Raises:
-        UsageInvalid: it could not be written, and the node has to be removed before it can be added again.
+        UsageInvalid: it could not be written and is lost; ``remedy`` is the command line that gives another.
     """
     from auth.errors import AuthorityError
     from auth.node.pem import write_exclusively
@@ -51,6 +51,4 @@ def write(folder: Path, material: Mapping[str, str], ae_title: str) -> None:
     try:
         write_exclusively(folder, contents)
     except AuthorityError as error:
-        raise UsageInvalid(
-            f"{error}; the node was added and its key is lost: run `strongroom node remove {ae_title}` and add it again"
-        ) from None
+        raise UsageInvalid(f"{error}; what was issued is registered and its key is lost: run `{remedy}`") from None

@@ -68,7 +68,7 @@ def add(
     )
     material = added.pop("material")
     if issue is not None:
-        write(issue, material, ae_title)
+        write(issue, material, f"strongroom cert renew {ae_title} --out DIR --overlap-days 0")
     if not added["roles"]:
         note(f"{ae_title} has no role and is permitted nothing: name one with --role")
     if as_json:

@@ -1,9 +1,22 @@
 """The whole table of operations: importing this has entered every one of them."""
 
-from archive.control import decisions, evidence, glass, identity, keys, metrics, nodes, studies, trail, users
+from archive.control import (
+    certificates,
+    decisions,
+    evidence,
+    glass,
+    identity,
+    keys,
+    metrics,
+    nodes,
+    studies,
+    trail,
+    users,
+)
 from archive.control.operations import perform
 
 __all__ = [
+    "certificates",
     "decisions",
     "evidence",
     "glass",

@@ -71,6 +71,9 @@ class NodeChecks(Protocol):
     def plain(self, ae_title: str) -> NodeIdentity:
         """The node of an AE title without TLS. Raises `UnknownNode`."""
 
+    def may_call(self, node: NodeIdentity, ae_title: str) -> bool:
+        """Whether a node may call from this AE title."""
+
 
 class PersonChecks(Protocol):
     """What is asked of `auth.identity.authenticator.Authenticator`."""
@@ -159,8 +162,8 @@ class AssociationAdmission:
         # 4 It means us.
         if request.called_ae != self._ae_title:
             self._refuse_node(_CALLED, actor, peer, "the called AE title is not ours")
-        # 5 The calling AE title is one of the node's.
-        if request.calling_ae not in node.ae_titles:
+        # 5 The calling AE title is one of the node's; a facility's node takes none of a registered one.
+        if not self._nodes.may_call(node, request.calling_ae):
             self._refuse_node(_CALLING, actor, peer, "the calling AE title does not belong to the node")
         # 6 The person: demanded, offered, verified (PS3.7 D.3.3.7).
         try:

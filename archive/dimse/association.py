@@ -113,9 +113,10 @@ class Association:
         """The session; None before there is one. Safe to ask from any thread."""
         return self._session
 
-    def withdraw(self) -> None:
-        """End the association at the next message; from any thread."""
-        self._withdrawn = True
+    def withdraw(self) -> bool:
+        """End the association at the next message; from any thread. False if it is to end already."""
+        before, self._withdrawn = self._withdrawn, True
+        return not before
 
     @property
     def session(self) -> AssociationSession:

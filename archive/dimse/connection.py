@@ -81,7 +81,7 @@ class Connections:
             connection.close()
             self._tell_of_room(address, place)
 
-    def live(self) -> list[tuple[AssociationSession, Callable[[], None], Callable[[], None]]]:
+    def live(self) -> list[tuple[AssociationSession, Callable[[], bool], Callable[[], None]]]:
         """Each admitted association with what ends it: at its next message, and at once."""
         with self._lock:
             held = list(self._live.items())

@@ -100,9 +100,8 @@ class DicomServer:
         cutting: list[Callable[[], None]] = []
         for session, withdraw, cut in self._connections.live():
             reason = reason_for(session)
-            if reason is not None:
+            if reason is not None and withdraw():
                 self._reporter.withdrawn(session, reason)
-                withdraw()
                 cutting.append(cut)
         if cutting:
             # In the middle of a message nobody looks whether the association is withdrawn.

@@ -45,21 +45,48 @@ class VouchedPeople(Protocol):
         """The person now; None where whoever vouched does not any more."""
 
 
-class RegisteredStanding:
-    """Standing by the register of nodes, and by whoever vouched for the person."""
+class BelievedNodes(Protocol):
+    """What is asked of `auth.node.peer.NodeVerifier`."""
 
-    def __init__(self, nodes: NodeStore, people: VouchedPeople, clock: Callable[[], datetime]) -> None:
-        """``clock`` gives aware times."""
+    def still(self, node: NodeIdentity) -> str | None:
+        """Why a node's certificate is not believed any more; None where it is."""
+
+
+class RegisteredStanding:
+    """Standing by the register of nodes and their certificates, and by whoever vouched for the person."""
+
+    def __init__(
+        self,
+        nodes: NodeStore,
+        people: VouchedPeople,
+        clock: Callable[[], datetime],
+        believed: BelievedNodes | None = None,
+    ) -> None:
+        """``clock`` gives aware times; without ``believed`` only the register counts."""
         self._nodes = nodes
         self._people = people
         self._clock = clock
+        self._believed = believed
 
     def subjects(self, session: AssociationSession) -> Subjects:
         """See `Standing.subjects`."""
         return Subjects(self._node(session), self._person(session))
 
+    def node_lost(self, session: AssociationSession) -> str | None:
+        """Why the node of a session may not be connected any more; None where it may."""
+        try:
+            self._node(session)
+        except NotInGoodStanding as lost:
+            return str(lost)
+        return None
+
     def _node(self, session: AssociationSession) -> NodeIdentity:
         admitted = session.node
+        reason = None if self._believed is None else self._believed.still(admitted)
+        if reason is not None:
+            raise NotInGoodStanding(f"node {admitted.name}: {reason}")
+        if admitted.trust is NodeTrust.FACILITY:
+            return admitted
         if admitted.trust is NodeTrust.PLAIN or admitted.fingerprint is None:
             now = self._nodes.by_title(session.calling_ae)
         else:

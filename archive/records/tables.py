@@ -6,6 +6,7 @@ Here: SQL only, dialect-neutral. What is well-formed is decided in `auth`; who m
 import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from auth.ports import NodeRecord, UserRecord
+from auth.ports import NodeCertificate, NodeRecord, Revoked, UserRecord
 from auth.principal import IdentityDemand, NodeIdentity, NodeTrust
 
 
@@ -73,6 +74,27 @@ NODE_TITLE = Table(
     Column("node", ForeignKey(NODE.c.name, ondelete="CASCADE"), nullable=False, index=True),
 )
 """One node for each AE title, so that a title in a log line or as a destination means one machine."""
+
+NODE_CERTIFICATE = Table(
+    "record_node_certificate",
+    METADATA,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("node", ForeignKey(NODE.c.name, ondelete="CASCADE"), nullable=False, index=True),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("until", String(40)),
+)
+"""Certificates that a node has beside the one in its row."""
+
+REVOKED = Table(
+    "record_revoked",
+    METADATA,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("serial", String(40), nullable=False),
+    Column("node", String(16), nullable=False),
+    Column("moment", String(40), nullable=False),
+    Column("why", String(200), nullable=False),
+)
+"""Certificates that were revoked here; they stay when their node goes."""
 
 GENERATION = Table(
     "record_generation",
@@ -155,6 +177,35 @@ def node_of(row: RowMapping, titles: frozenset[str]) -> NodeRecord:
         fingerprint=row["fingerprint"],
     )
     return NodeRecord(identity=identity, certificate=row["certificate"], host=row["host"], port=row["port"])
+
+
+def certificate_row(one: NodeCertificate) -> dict[str, Any]:
+    """Column values of a node's further certificate."""
+    until = None if one.until is None else one.until.isoformat()
+    return {"fingerprint": one.fingerprint, "node": one.node, "certificate": one.certificate, "until": until}
+
+
+def certificate_of(row: RowMapping) -> NodeCertificate:
+    """The further certificate of a row."""
+    until = None if row["until"] is None else datetime.fromisoformat(row["until"])
+    return NodeCertificate(row["node"], row["fingerprint"], row["certificate"], until)
+
+
+def revoked_row(one: Revoked) -> dict[str, Any]:
+    """Column values of a revocation."""
+    return {
+        "fingerprint": one.fingerprint,
+        "serial": f"{one.serial:x}",
+        "node": one.node,
+        "moment": one.moment.isoformat(),
+        "why": one.why,
+    }
+
+
+def revoked_of(row: RowMapping) -> Revoked:
+    """The revocation of a row."""
+    moment = datetime.fromisoformat(row["moment"])
+    return Revoked(row["fingerprint"], int(row["serial"], 16), row["node"], moment, row["why"])
 
 
 def _words(words: Iterable[str]) -> str:

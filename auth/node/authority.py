@@ -12,7 +12,7 @@ signer. CAs and the signer are RSA-3072 (PS3.15 C.1 knows RSA only; every TLS 1.
 check it). Our server has a P-256 key for those who can, and an RSA key for peers that offer RSA suites only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,8 @@ SIGNER_LIFETIME = timedelta(days=10 * 365)
 """Other people's verifiers compare with today, not with the day of the signature: a signer's certificate lives long."""
 LEAF_LIFETIME = timedelta(days=730)
 """IHE ITI-19 recommends two years at most."""
+LIST_LIFETIME = timedelta(days=90)
+"""Of our list of revoked certificates; it is written anew at every revocation."""
 RSA_BITS = 3072
 Clock = Callable[[], datetime]
 
@@ -68,6 +70,11 @@ class AuthorityFiles:
     def key(self, name: str) -> Path:
         """Its private key."""
         return self.directory / f"{name}.key"
+
+    @property
+    def revoked(self) -> Path:
+        """``node-ca.crl``: which of the node CA's certificates are revoked, for whoever else relies on them."""
+        return self.directory / "node-ca.crl"
 
     @property
     def trust(self) -> Path:
@@ -149,9 +156,7 @@ class Authority:
         """
         title = checked_title(ae_title)
         now = self.clock()
-        if now >= self.node_ca.not_valid_after_utc:
-            raise AuthorityError("the node CA has expired")
-        issuer = Issuer(self.node_ca, _matching_key(self.files.key("node-ca"), self.node_ca))
+        issuer = self._issuer(now)
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = leaf_certificate(
             issuer, key, subject_beside(self.root, title), now, LEAF_LIFETIME, [ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -165,6 +170,54 @@ class Authority:
             trust_pem=self.trust_pem,
             key_pem=key_pem(key),
         )
+
+    def renewed_servers(self) -> dict[str, bytes]:
+        """Our server's certificates anew (file name: PEM with the node CA): the same keys and names, another end.
+
+        The keys stay so that one file, replaced at once, is all that changes.
+
+        Raises:
+            AuthorityError: the node CA's key or a server's certificate is not usable, or the node CA has expired.
+        """
+        now = self.clock()
+        issuer = self._issuer(now)
+        renewed = {}
+        for path, _ in self.files.server_identities:
+            present = read_certificates(path)[0]
+            key = _matching_key(self.files.key(path.stem), present)
+            usages = present.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            certificate = leaf_certificate(
+                issuer, key, present.subject, now, LEAF_LIFETIME, list(usages), _names_of(present)
+            )
+            renewed[path.name] = certificate_pem(certificate) + certificate_pem(self.node_ca)
+        return renewed
+
+    def revocation_list(self, revoked: Iterable[tuple[int, datetime]]) -> bytes:
+        """The node CA's list of revoked certificates (serial number, moment) as PEM, good for `LIST_LIFETIME`.
+
+        Raises:
+            AuthorityError: the node CA's key is not usable, or the node CA has expired.
+        """
+        now = self.clock()
+        issuer = self._issuer(now)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.node_ca.subject)
+            .last_update(now)
+            .next_update(now + LIST_LIFETIME)
+            .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+        )
+        for serial, moment in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _issuer(self, now: datetime) -> Issuer:
+        """The node CA with its key. Raises `AuthorityError`."""
+        if now >= self.node_ca.not_valid_after_utc:
+            raise AuthorityError("the node CA has expired")
+        return Issuer(self.node_ca, _matching_key(self.files.key("node-ca"), self.node_ca))
 
 
 def create(directory: Path, *, ae_title: str, names: Sequence[str], clock: Clock = utc_now) -> Authority:
@@ -260,6 +313,13 @@ def _matching_key(path: Path, certificate: x509.Certificate) -> SigningKey:
     if key.public_key() != certificate.public_key():
         raise AuthorityError(f"{path.name} is not the key of {certificate.subject.rfc4514_string()}")
     return key
+
+
+def _names_of(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _rsa_key() -> rsa.RSAPrivateKey:

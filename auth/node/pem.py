@@ -21,7 +21,7 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
     Raises:
         AuthorityError: the file is missing, too large, or holds no certificate.
     """
-    data = _read(path)
+    data = read_bounded(path)
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError as error:
@@ -34,7 +34,7 @@ def read_certificate(path: Path) -> bytes:
     Raises:
         AuthorityError: the file is missing, too large, or holds no certificate.
     """
-    data = _read(path)
+    data = read_bounded(path)
     try:
         loaded = x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
     except ValueError as error:
@@ -50,7 +50,7 @@ def read_private_key(path: Path) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateK
     """
     refuse_exposed(path)
     try:
-        key = serialization.load_pem_private_key(_read(path), password=None)
+        key = serialization.load_pem_private_key(read_bounded(path), password=None)
     except (ValueError, TypeError) as error:
         raise AuthorityError(f"{path.name} holds no private key that can be read without a passphrase") from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
@@ -107,12 +107,17 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> bytes:
+def read_bounded(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    """A file of at most so many bytes.
+
+    Raises:
+        AuthorityError: it is missing or larger.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise AuthorityError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise AuthorityError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    if len(data) > most:
+        raise AuthorityError(f"{path} is larger than {most} bytes")
     return data

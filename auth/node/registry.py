@@ -55,6 +55,8 @@ def register(
         RecordInvalid: a part is not well-formed, or the parts do not go together.
         CertificateRefused: the certificate could never be accepted.
     """
+    if trust is NodeTrust.FACILITY:
+        raise RecordInvalid("a node of the facility is known by its certificate, and not registered")
     title = checked_title(name)
     titles = frozenset({title, *(checked_title(other) for other in ae_titles)})
     if len(titles) > MAX_TITLES:

@@ -24,16 +24,17 @@ Identity = tuple[Path, Path]
 
 
 def server_context(
-    identities: Sequence[Identity], node_ca: x509.Certificate, pinned: Iterable[bytes] = ()
+    identities: Sequence[Identity], node_ca: x509.Certificate, anchors: Iterable[bytes] = ()
 ) -> ssl.SSLContext:
     """The context of our listeners: sends leaf and node CA, and demands a certificate.
 
-    Trusted are the node CA itself (partial chain: nothing else under its root is) and each pinned certificate.
+    Trusted are the node CA itself (partial chain: nothing else under its root is), each pinned certificate, and the
+    facility's authorities.
 
     Args:
         identities: ours, at most one of each key type; the peer's offer chooses.
         node_ca: issuer of our nodes.
-        pinned: DER of pinned certificates.
+        anchors: DER of pinned certificates and of the facility's authorities.
 
     Raises:
         AuthorityError: a file is missing, exposed or does not fit its key, or a pinned certificate cannot be read.
@@ -46,9 +47,9 @@ def server_context(
     context.num_tickets = 0
     _load(context, identities)
     try:
-        context.load_verify_locations(cadata=node_ca.public_bytes(Encoding.DER) + b"".join(pinned))
+        context.load_verify_locations(cadata=node_ca.public_bytes(Encoding.DER) + b"".join(anchors))
     except ssl.SSLError as error:
-        raise AuthorityError("the node CA's or a pinned certificate cannot be read") from error
+        raise AuthorityError("the node CA's, a pinned or a facility's certificate cannot be read") from error
     return context
 
 
@@ -98,8 +99,20 @@ def destination_context(identities: Sequence[Identity]) -> ssl.SSLContext:
 class ServerTls:
     """The listeners' context, made anew when pinned nodes come or go, or when `reload` is asked for. Thread-safe."""
 
-    def __init__(self, identities: Sequence[Identity], node_ca: x509.Certificate, store: NodeStore) -> None:
+    def __init__(
+        self,
+        identities: Sequence[Identity],
+        node_ca: x509.Certificate,
+        store: NodeStore,
+        facility: tuple[bytes, ...] = (),
+    ) -> None:
         """Make the first context, so that what is wrong with the files is known before anything listens.
+
+        Args:
+            identities: ours.
+            node_ca: issuer of our nodes.
+            store: where pinned certificates are.
+            facility: DER of the facility's authorities.
 
         Raises:
             AuthorityError: as `server_context`.
@@ -108,8 +121,9 @@ class ServerTls:
         self._node_ca = node_ca
         self._store = store
         self._lock = threading.Lock()
+        self._facility = facility
         self._pinned = store.pinned_certificates()
-        self._context = server_context(self._identities, node_ca, self._pinned)
+        self._context = server_context(self._identities, node_ca, (*self._pinned, *facility))
 
     def context(self) -> ssl.SSLContext:
         """The context for the next connection.
@@ -119,21 +133,21 @@ class ServerTls:
         """
         pinned = self._store.pinned_certificates()
         if pinned != self._pinned:
-            self._renew(pinned)
+            self._renew(pinned, self._facility)
         return self._context
 
-    def reload(self) -> None:
+    def reload(self, facility: tuple[bytes, ...] = ()) -> None:
         """Read our certificates and keys again; if they are not usable, the previous context stays.
 
         Raises:
             AuthorityError: as `server_context`.
         """
-        self._renew(self._store.pinned_certificates())
+        self._renew(self._store.pinned_certificates(), facility)
 
-    def _renew(self, pinned: tuple[bytes, ...]) -> None:
+    def _renew(self, pinned: tuple[bytes, ...], facility: tuple[bytes, ...]) -> None:
         with self._lock:
-            self._context = server_context(self._identities, self._node_ca, pinned)
-            self._pinned = pinned
+            self._context = server_context(self._identities, self._node_ca, (*pinned, *facility))
+            self._pinned, self._facility = pinned, facility
 
 
 def _profile(context: ssl.SSLContext) -> None:

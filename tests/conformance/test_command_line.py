@@ -132,8 +132,8 @@ def test_a_new_home_is_closed_to_others_and_holds_only_closed_files(template):
     ("old", "new", "words"),
     [
         ('host = "127.0.0.1"', 'hots = "127.0.0.1"', ["hots", "[listen]"]),
-        ("associations = 256", "associations = 0", ["limits.associations"]),
-        ("associations = 256", 'associations = "many"', ["limits.associations", "whole number"]),
+        ("associations = 512", "associations = 0", ["limits.associations"]),
+        ("associations = 512", 'associations = "many"', ["limits.associations", "whole number"]),
         ("[policy]", "[polices]", ["polices"]),
         ('plain = ""', 'plain = "yes"', ["listen.plain", "insecure"]),
         ('level = "info"', 'level = "info', ["TOML"]),

@@ -72,6 +72,7 @@ def make(
     usages: list[x509.ObjectIdentifier] | None = None,
     digital_signature: bool = True,
     now: datetime | None = None,
+    extensions: tuple[x509.ExtensionType, ...] = (),
 ) -> Made:
     """A certificate, self-signed without an issuer. ``usages`` None: clientAuth; empty: no extended key usage."""
     moment = now or datetime.now(UTC)
@@ -108,8 +109,25 @@ def make(
     )
     if wanted:
         builder = builder.add_extension(x509.ExtendedKeyUsage(wanted), critical=False)
-    digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return Made(builder.sign(signer, digest), own)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    chosen = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Made(builder.sign(signer, chosen), own)
+
+
+def revoking(issuer: Made, *revoked: Made, until: timedelta = timedelta(days=1)) -> bytes:
+    """The issuer's list of revoked certificates, DER."""
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(now - timedelta(days=2))
+        .next_update(now + until)
+    )
+    for each in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number).revocation_date(now)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def node_ca_of(authority: Authority) -> Made:

@@ -171,6 +171,9 @@ class FuzzedArchive:
             raise UnknownNode("no such node")
         return self.node
 
+    def may_call(self, node: NodeIdentity, ae_title: str) -> bool:
+        return ae_title in node.ae_titles
+
     def authenticate(
         self, offered: OfferedIdentity | None, node: NodeIdentity, *, tls: bool, source: str
     ) -> Authenticated:

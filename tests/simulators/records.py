@@ -31,6 +31,7 @@ class MemoryNodes:
 
     def __init__(self, *nodes: NodeRecord) -> None:
         self.nodes: dict[str, NodeRecord] = {node.identity.name: node for node in nodes}
+        self.revoked_fingerprints: set[str] = set()
 
     def by_fingerprint(self, fingerprint: str) -> NodeIdentity | None:
         found = [n.identity for n in self.nodes.values() if n.identity.fingerprint == fingerprint]
@@ -43,6 +44,12 @@ class MemoryNodes:
 
     def owner_of(self, ae_title: str) -> NodeRecord | None:
         return next((n for n in self.nodes.values() if ae_title in n.identity.ae_titles), None)
+
+    def title_taken(self, ae_title: str) -> bool:
+        return any(ae_title in n.identity.ae_titles for n in self.nodes.values())
+
+    def revoked(self, fingerprint: str) -> bool:
+        return fingerprint in self.revoked_fingerprints
 
     def pinned_certificates(self) -> tuple[bytes, ...]:
         pinned = [n for n in self.nodes.values() if n.identity.trust is NodeTrust.PINNED]

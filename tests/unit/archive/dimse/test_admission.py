@@ -57,6 +57,9 @@ class Verifier:
             raise UnknownNode("no node is registered with this certificate")
         return self.node
 
+    def may_call(self, node, ae_title):
+        return ae_title in node.ae_titles
+
     def plain(self, ae_title):
         if ae_title not in self.node.ae_titles:
             raise UnknownNode("no node is registered for this AE title without TLS")
