@@ -25,6 +25,7 @@ from archive.errors import SettingsInvalid
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.metrics import Metrics
+from archive.rebuild_state import LiveRebuild
 from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
 from archive.records.overrides import OverrideRecords
@@ -46,7 +47,7 @@ from storage.ingest.nursery import Nursery
 from storage.ingest.pool import IntakePool
 from storage.integrity.element_events import StreamLimits
 from storage.ports import Intakes
-from storage.recovery import RecoveryReport
+from storage.recovery import Progress, RecoveryReport, no_progress
 from storage.repository import Parts, Repository, now
 
 _MAX_PROCESSES: Final = 8
@@ -74,6 +75,7 @@ class Archive:
     overrides: OverrideRecords
     repository: Repository
     metrics: Metrics
+    rebuild: LiveRebuild
     _held: ExitStack = field(repr=False)
 
     @property
@@ -108,11 +110,17 @@ class Archive:
         self._held.close()
 
 
-def open_archive(home: Home, *, serving: bool = False) -> Archive:
+def open_archive(
+    home: Home, *, serving: bool = False, progress: Progress = no_progress, wait_for_index: bool = True
+) -> Archive:
     """Open a home for writing, and put right what a crash left. The caller holds its lock.
 
-    ``serving``: many objects will come, which processes of their own take in. They are forked, so the caller must not
-    have started a thread yet.
+    Args:
+        home: the home.
+        serving: many objects will come, which processes of their own take in. They are forked, so the caller must not
+            have started a thread yet.
+        progress: told how far the index has come, where it lacks anything.
+        wait_for_index: if not, `finish_rebuild` has to follow where ``repository.rebuilding`` says so.
 
     Raises:
         SettingsInvalid, HomeInvalid, SecretExposed: the home is not in order.
@@ -154,8 +162,10 @@ def open_archive(home: Home, *, serving: bool = False) -> Archive:
             engine=index,
             journal=TrailJournal(trail),
         )
-        repository = Repository.start(parts)
+        repository = Repository.start(parts, progress=progress, wait_for_index=wait_for_index)
         held.callback(repository.close)
+        rebuild = LiveRebuild()
+        held.callback(rebuild.close)
         audit = AuditLog(trail)
         retention = Retention(home.trail, keyring.audit_key, signing.statements, signing.verifier, now)
         _tell_recovery(audit, trail.torn, repository.recovery)
@@ -177,6 +187,7 @@ def open_archive(home: Home, *, serving: bool = False) -> Archive:
             overrides=OverrideRecords(records, clock=now),
             repository=repository,
             metrics=Metrics(),
+            rebuild=rebuild,
             _held=held.pop_all(),
         )
 
@@ -198,6 +209,15 @@ def _pool(home: Home, settings: Settings, blobs: FilesystemBlobs) -> IntakePool:
         return IntakeTools(blobs, load_keyring(home, settings), signer, _stream_limits(settings.limits))
 
     return IntakePool(Nursery(tools), blobs, settings.storage.processes or min(os.cpu_count() or 1, _MAX_PROCESSES))
+
+
+def finish_rebuild(archive: Archive) -> None:
+    """Do in a thread what `open_archive` left for later, and tell the audit; whoever asks meanwhile is put off."""
+
+    def work(progress: Progress) -> None:
+        _tell_recovery(archive.audit, 0, archive.repository.finish_rebuild(progress))
+
+    archive.rebuild.begin(work)
 
 
 def _keeper(trail: AuditTrail, home: Home, settings: Settings, stamper: Stamper | None) -> CheckpointKeeper:
@@ -236,6 +256,7 @@ def _tell_recovery(audit: AuditLog, torn_trail: int, report: RecoveryReport) -> 
         "committed events brought into the index": report.indexed,
         "objects removed that were never committed": report.swept,
         "interrupted rebuild of the index done again": int(report.rebuilt),
+        "objects erased whose erasure had been interrupted": report.erased,
     }
     words = "; ".join(f"{count} {what}" for what, count in found.items() if count)
     if words:

@@ -9,6 +9,7 @@ from pathlib import Path
 from archive.bootstrap import Archive, open_archive
 from archive.home import Home
 from storage.errors import IndexFault
+from storage.recovery import Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,10 @@ class Rebuilt:
 
 
 @contextmanager
-def rebuilt(home: Home) -> Iterator[tuple[Archive, Rebuilt]]:
+def rebuilt(home: Home, progress: Progress = no_progress) -> Iterator[tuple[Archive, Rebuilt]]:
     """Open a home with an index made anew, and close it at the end of the block.
+
+    ``progress`` is told how many of how many ledger records are done.
 
     An index that opens is asked first how far the ledger had come: a ledger that is shorter than that has been cut, and
     rebuilding would hide it.
@@ -34,13 +37,16 @@ def rebuilt(home: Home) -> Iterator[tuple[Archive, Rebuilt]]:
     """
     archive = None
     try:
-        archive = open_archive(home)
-        outcome = Rebuilt(archive.repository.rebuild(), None)
+        archive = open_archive(home, wait_for_index=False)
+        if archive.repository.rebuilding:
+            outcome = Rebuilt(archive.repository.finish_rebuild(progress).indexed, None)
+        else:
+            outcome = Rebuilt(archive.repository.rebuild(progress), None)
     except IndexFault:
         if archive is not None:
             archive.close()
         aside = _set_aside(home.index)
-        archive = open_archive(home)
+        archive = open_archive(home, progress=progress)
         outcome = Rebuilt(archive.repository.recovery.indexed, aside)
     except BaseException:
         if archive is not None:

@@ -25,7 +25,7 @@ from archive.audit.forward.forwarding import Forwarding, Origin, this_source
 from archive.audit.forward.target import targets_of
 from archive.audit.vigil import Vigil
 from archive.believed import BelievedNodes
-from archive.bootstrap import Archive, open_archive
+from archive.bootstrap import Archive, finish_rebuild, open_archive
 from archive.certificates import held_by
 from archive.control.operator import Operator
 from archive.dimse.admission import AssociationAdmission
@@ -81,7 +81,7 @@ class Serving:
         self._launcher = Operator.this().actor
         sys.setswitchinterval(_SWITCH_SECONDS)
         with ExitStack() as undo:
-            self.archive = open_archive(home, serving=True)
+            self.archive = open_archive(home, serving=True, wait_for_index=False)
             undo.callback(self.archive.close)
             self._nodes = BelievedNodes(self.archive)
             self._vigil = vigil_over(self.archive)
@@ -120,6 +120,9 @@ class Serving:
             ApplicationStarted(self._launcher, reason=f"policies {fingerprint[:16]}"),
             NetworkEntered(self._launcher),
         )
+        if archive.repository.rebuilding:
+            _log.warning("the index is made anew: nothing is stored, found or retrieved before that is done")
+            finish_rebuild(archive)
         self._vigil.begin()
         self._glass.start()
         self._tending.begin()

@@ -18,32 +18,35 @@ where it is, refuses its sender all the same, and makes the store read-only: sta
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
+from storage.erasure import carry_out
 from storage.errors import (
     CommitUnfinished,
     InstanceConflict,
+    InstanceRemoved,
     IntegrityFault,
     ObjectMissing,
     StorageError,
     StoreReadOnly,
+    StudyHeld,
 )
+from storage.events import AUTHORITY, DELIBERATE, ERASED, STORED
 from storage.health import Health
 from storage.identifiers import ObjectId, Uid
-from storage.index.committed import AUTHORITY, LABELLED, STORED, UNLABELLED, apply_committed, kept_content
+from storage.index.committed import Committed, apply_committed, kept_content
 from storage.index.engine import IndexConnection, IndexEngine
 from storage.index.reader import IndexReader
+from storage.index.removal import check, tombstones
 from storage.index.writer import IndexEntry
 from storage.instance import SealedInstance, StoreOutcome, StoreReceipt
 from storage.integrity.ledger import MAX_BATCH, Event, Ledger
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
-
-RECORDABLE: Final = frozenset({LABELLED, UNLABELLED, AUTHORITY})
-"""Events that are no object, and that `Committer.record` takes."""
+from storage.turns import Turns
 
 _Answer = TypeVar("_Answer")
 _Committable: TypeAlias = "_Store | _Record"
@@ -105,6 +108,9 @@ class _Store(_Work[StoreReceipt]):
         content = self.sealed.content
         return content.canonical_digest == canonical_digest and signatures >= content.foreign_signatures
 
+    def committed(self, entry: LedgerEntry) -> list[Committed]:
+        return [(entry, IndexEntry.of(self.sealed, entry.sequence))]
+
     def receipt(
         self, outcome: StoreOutcome, object_id: ObjectId, sequence: int, differs: tuple[str, ...]
     ) -> StoreReceipt:
@@ -112,13 +118,18 @@ class _Store(_Work[StoreReceipt]):
 
 
 class _Record(_Work[LedgerEntry]):
-    """An event that is no object."""
+    """An event that is no object; ``objects`` are those that it brings back."""
 
-    __slots__ = ("event",)
+    __slots__ = ("event", "objects")
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, objects: Sequence[IndexEntry]) -> None:
         super().__init__()
         self.event = event
+        self.objects = objects
+
+    def committed(self, entry: LedgerEntry) -> list[Committed]:
+        back = [(entry, replace(each, ledger_sequence=entry.sequence)) for each in self.objects]
+        return [*back, (entry, None)]
 
 
 class _Pause(_Work[None]):
@@ -155,7 +166,7 @@ class Committer:
         self._next: _Work[Any] | None = None
         """Taken from the queue, and not for the batch that was being made."""
         self._entry = threading.Lock()
-        self._addresses = _Turns()
+        self._addresses = Turns()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
@@ -179,14 +190,15 @@ class Committer:
                 if work.published and not work.recorded:
                     self._blobs.retract(address, sealed.staged)
 
-    def record(self, event: Event) -> LedgerEntry:
-        """Commit another event.
+    def record(self, event: Event, objects: Sequence[IndexEntry] = ()) -> LedgerEntry:
+        """Commit another event; ``objects`` are those that it brings back.
 
         Raises:
-            ObjectMissing: a label for a study of which nothing is kept.
+            ObjectMissing: nothing of the study is kept, or not the objects that the event names.
+            StudyHeld: something of a study on hold would be taken away.
             StoreReadOnly, IndexFault: a step failed.
         """
-        return self._wait(_Record(event))
+        return self._wait(_Record(event, objects))
 
     def pause(self, action: Callable[[], None]) -> None:
         """Do something in the committer's thread while nothing is committed. Raises what it raises."""
@@ -210,7 +222,7 @@ class Committer:
     def _run(self) -> None:
         while (first := self._next or self._queue.get()) is not None:
             self._next = None
-            batch = [first] if isinstance(first, _Pause) else self._batch(first)
+            batch = [first] if _alone(first) else self._batch(first)
             try:
                 self._run_batch(batch)
             except StorageError as error:
@@ -226,12 +238,12 @@ class Committer:
                     work.fail(failure)
 
     def _batch(self, first: _Work[Any]) -> list[_Work[Any]]:
-        """What waits now, in order. A pause, and the end, are left for later."""
+        """What waits now, in order. What is done alone, and the end, are left for later."""
         batch = [first]
         try:
             while len(batch) < MAX_BATCH:
                 work = self._queue.get_nowait()
-                if work is None or isinstance(work, _Pause):
+                if work is None or _alone(work):
                     self._next = work
                     if work is None:
                         self._queue.put(None)
@@ -257,18 +269,18 @@ class Committer:
             with self._engine.writing() as connection:
                 decided = self._decided(connection, works)
                 entries = self._recorded(decided)
-                objects = [
-                    IndexEntry.of(work.sealed, entry.sequence) if isinstance(work, _Store) else None
-                    for work, entry in zip(decided, entries, strict=True)
-                ]
-                differs = apply_committed(connection, list(zip(entries, objects, strict=True)))
+                pairs = zip(decided, entries, strict=True)
+                differs = apply_committed(connection, [one for work, entry in pairs for one in work.committed(entry)])
+            if any(entry.event == ERASED for entry in entries):
+                carry_out(self._blobs, self._engine)
         except Exception as error:
             if not decided:
                 raise
             # The object may be committed: it stays, and start-up finds out (DESIGN 5).
             self._health.fail(f"a step of the commit failed: {type(error).__name__}: {error}")
             raise CommitUnfinished("the commit did not come to its end") from error
-        for work, entry, differing in zip(decided, entries, differs, strict=True):
+        # What brings several objects back is alone in its batch, and has nothing to differ from.
+        for work, entry, differing in zip(decided, entries, differs, strict=False):
             _answer(work, entry, differing)
 
     def _recorded(self, decided: Sequence[_Committable]) -> list[LedgerEntry]:
@@ -284,22 +296,26 @@ class Committer:
 
     def _decided(self, connection: IndexConnection, works: Sequence[_Committable]) -> list[_Committable]:
         """Step 2: answer what needs no commit or is refused; the rest is to be committed."""
-        kept = kept_content(connection, {work.uid for work in works if isinstance(work, _Store)})
+        uids = {work.uid for work in works if isinstance(work, _Store)}
+        kept, gone = kept_content(connection, uids), tombstones(connection, uids)
         first: dict[Uid, _Store] = {}
         decided: list[_Committable] = []
         for work in works:
             if isinstance(work, _Record):
                 studies = {store.sealed.received.key.study_uid for store in first.values()}
-                if self._is_possible(work.event, studies):
+                try:
+                    work.event = self._admitted(connection, work.event, studies)
                     decided.append(work)
-                else:
-                    work.fail(ObjectMissing("nothing of that study is kept"))
+                except (ObjectMissing, StudyHeld) as error:
+                    work.fail(error)
             elif (old := kept.get(work.uid)) is not None:
                 if work.is_same(old.canonical_digest, old.signatures):
                     receipt = work.receipt(StoreOutcome.ALREADY_KEPT, old.object_id, old.ledger_sequence, ())
                     work.answer(receipt)
                 else:
                     work.fail(InstanceConflict("another object is kept under this SOP Instance UID"))
+            elif (stone := gone.get(work.uid)) is not None and not (stone.comes_back and stone.erased):
+                work.fail(InstanceRemoved("an object was taken away under this SOP Instance UID"))
             elif (twin := first.get(work.uid)) is not None:
                 if work.is_same(twin.sealed.content.canonical_digest, twin.signatures):
                     twin.twins.append(work)
@@ -312,12 +328,14 @@ class Committer:
                 decided.append(work)
         return decided
 
-    def _is_possible(self, event: Event, studies: set[Uid]) -> bool:
-        """Whether a label has a study, kept or in the batch before it."""
-        if event.event == AUTHORITY:
-            return True
-        study_uid = str(event.facts["study_uid"])
-        return study_uid in studies or self._reader.study_facts(study_uid) is not None
+    def _admitted(self, connection: IndexConnection, event: Event, studies: set[Uid]) -> Event:
+        """The event, with what storage itself has to add to it. A label needs a study, kept or in the batch before."""
+        if event.event in DELIBERATE:
+            return replace(event, provenance={**event.provenance, **check(connection, event.event, event.facts)})
+        study_uid = event.facts.get("study_uid")
+        if event.event != AUTHORITY and study_uid not in studies and not self._reader.study_facts(str(study_uid)):
+            raise ObjectMissing("nothing of that study is kept")
+        return event
 
     def _publish(self, work: _Store) -> None:
         """Step 1. Where there is such a name already it is the object's own, kept before, or a fault: step 2 knows."""
@@ -331,25 +349,9 @@ class Committer:
         work.published = True
 
 
-class _Turns:
-    """One holder at a time for each key; others wait."""
-
-    def __init__(self) -> None:
-        self._held: set[bytes] = set()
-        self._freed = threading.Condition()
-
-    @contextmanager
-    def turn(self, key: bytes) -> Iterator[None]:
-        with self._freed:
-            while key in self._held:
-                self._freed.wait()
-            self._held.add(key)
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._held.remove(key)
-                self._freed.notify_all()
+def _alone(work: _Work[Any]) -> bool:
+    """Whether nothing else may be in the batch: what is decided looks at all that is kept."""
+    return isinstance(work, _Pause) or (isinstance(work, _Record) and work.event.event in DELIBERATE)
 
 
 def _answer(work: _Committable, entry: LedgerEntry, differs: tuple[str, ...]) -> None:

@@ -55,6 +55,18 @@ class IdentifierInvalid(StorageError):
     number = 207
 
 
+class InstanceRemoved(InstanceConflict):
+    """The object was taken away for a reason that does not let it, or another under its UID, come again."""
+
+    number = 209
+
+
+class StudyHeld(StorageError):
+    """The study is on hold; nothing of it is taken away."""
+
+    number = 216
+
+
 class OutOfSpace(StorageError):
     """The file system has no room above the reserve."""
 

@@ -76,6 +76,13 @@ class BlobStore(Protocol):
     def remove(self, address: bytes) -> None:
         """Unlink a published object; absent is success."""
 
+    def erase(self, address: bytes, head: int) -> None:
+        """Overwrite the first ``head`` bytes of a published object, synced, then unlink it; absent is success.
+
+        Raises:
+            StoreReadOnly: it is not done, or not known to be.
+        """
+
     def addresses(self) -> Iterator[bytes]:
         """Every published address."""
 
@@ -158,8 +165,8 @@ class LedgerEntry:
     event: str
     time: str
     facts: dict[str, object]
-    """The event's own fields: for ``stored`` the key, object id, address and salted commitment; for ``labelled``
-    the study and label; for ``authority`` what changed."""
+    """The event's own fields: for ``stored`` the key, object id, address and salted commitment; for ``authority`` what
+    changed; for any other event its study, and what of it (`storage.events`)."""
     provenance: dict[str, object]
     """Who and whence, opaque to storage: written by the services, read by the audit."""
 

@@ -4,36 +4,39 @@
    (`storage.integrity.ledger`);
 2. the journal is told of committed events that it missed, marked as recovered;
 3. the index is told likewise, from the objects themselves, every byte verified;
-4. what was staged and never committed is removed, under its published name too.
+4. what was staged and never committed is removed, under its published name too;
+5. what was committed to be erased, and perhaps is not, is destroyed.
 
 The audit comes before the index, so that nothing is findable of which there is no record.
 """
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
+from storage.batches import batches
 from storage.blobs.format import OpenBlob
 from storage.crypto.keyring import Keyring
-from storage.errors import IntegrityFault, StorageError
+from storage.erasure import carry_out
+from storage.errors import IntegrityFault, ObjectMissing, StorageError
+from storage.events import ERASED, RESTORED, STORED, NamedInstance, named_in
 from storage.identifiers import ObjectId
 from storage.index import state
-from storage.index.columns import WANTED
-from storage.index.committed import STORED, Committed, apply_committed, check_known, kept_content
+from storage.index.committed import Committed, apply_committed, check_known, kept_content
 from storage.index.engine import IndexEngine
-from storage.index.rows import rows_of
+from storage.index.removal import tombstones
 from storage.index.writer import IndexEntry
 from storage.ingest.intake import commitment
-from storage.instance import Inspection
-from storage.integrity.inspection import DataSetInspector
 from storage.integrity.ledger import MAX_BATCH, Ledger
-from storage.outgoing import verified
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
-from storage.transfer_syntax import transfer_syntax
+from storage.reading import ReadObject, read_object
 
-_Item = TypeVar("_Item")
+Progress = Callable[[int, int], None]
+"""Told how many of how many ledger records are done."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class RecoveryReport:
     """Objects that were staged and never committed, removed."""
     rebuilt: bool = False
     """An interrupted rebuild of the index was done again."""
+    erased: int = 0
+    """Objects whose erasure was committed and not carried out, and now is."""
 
 
 class Recovery:
@@ -63,9 +68,10 @@ class Recovery:
         self._engine = engine
         self._ledger = ledger
         self._journal = journal
+        self._erased: frozenset[str] | None = None
 
-    def run(self) -> RecoveryReport:
-        """Steps 2 to 4; the ledger did step 1 as it was opened.
+    def run(self, progress: Progress = no_progress) -> RecoveryReport:
+        """Steps 2 to 5; the ledger did step 1 as it was opened.
 
         Raises:
             LedgerDamaged: a record is not what was written, or of a kind that this release does not know.
@@ -73,69 +79,95 @@ class Recovery:
             StorageError, and whatever the journal raises: a step failed.
         """
         recovered = self._tell_journal()
-        with self._engine.reading() as connection:
-            rebuilding = state.rebuilding(connection)
-        indexed = self.rebuild() if rebuilding else self._tell_index()
-        return RecoveryReport(self._ledger.torn, recovered, indexed, self._sweep(), rebuilding)
+        rebuilding = self.interrupted
+        indexed = self.rebuild(progress) if rebuilding else self._tell_index(progress)
+        swept = self._sweep()
+        erased = carry_out(self._blobs, self._engine)
+        return RecoveryReport(self._ledger.torn, recovered, indexed, swept, rebuilding, erased)
 
-    def rebuild(self) -> int:
+    @property
+    def interrupted(self) -> bool:
+        """Whether a rebuild was begun and not ended: `run` does it again, which may take long."""
+        with self._engine.reading() as connection:
+            return state.rebuilding(connection)
+
+    def rebuild(self, progress: Progress = no_progress) -> int:
         """Make the index anew from ledger and objects; how many events that took. Queries are refused meanwhile.
 
         If it fails it is begun again at the next start. Raises as `run`.
         """
         with self._engine.writing() as connection:
             state.begin_rebuild(connection)
-        indexed = self._tell_index()
+        indexed = self._tell_index(progress)
+        carry_out(self._blobs, self._engine)
         with self._engine.writing() as connection:
             state.end_rebuild(connection)
         return indexed
 
     def _tell_journal(self) -> int:
         told = 0
-        for entries in _batches(self._ledger.entries(self._journal.position())):
+        for entries in batches(self._ledger.entries(self._journal.position()), MAX_BATCH):
             self._journal.recovered(entries)
             told += len(entries)
         return told
 
-    def _tell_index(self) -> int:
+    def _tell_index(self, progress: Progress) -> int:
         with self._engine.reading() as connection:
             position = state.position(connection)
-        told = 0
-        for entries in _batches(self._ledger.entries(position)):
-            committed = [self._committed(entry) for entry in entries]
+        told, total = 0, self._ledger.sequence - position
+        progress(told, total)
+        for entries in batches(self._ledger.entries(position), MAX_BATCH):
+            committed = [one for entry in entries for one in self._committed(entry, position)]
             with self._engine.writing() as connection:
                 apply_committed(connection, committed)
             told += len(entries)
+            progress(told, total)
+        self._erased = None
         return told
 
-    def _committed(self, entry: LedgerEntry) -> Committed:
+    def _committed(self, entry: LedgerEntry, position: int) -> list[Committed]:
+        """An event with its objects; one that was erased later has nothing to say any more."""
         check_known(entry)
-        return entry, self._object(entry) if entry.event == STORED else None
+        if entry.event == STORED:
+            return [(entry, self._stored(entry, position))]
+        if entry.event != RESTORED:
+            return [(entry, None)]
+        found = [self._restored(entry, named, position) for named in named_in(entry.facts)]
+        return [*((entry, one) for one in found if one is not None), (entry, None)]
 
-    def _object(self, entry: LedgerEntry) -> IndexEntry:
-        """What the index is to know of an object, read from its own bytes."""
-        address = bytes.fromhex(str(entry.facts["address"]))
-        reader = self._blobs.open(address)
+    def _stored(self, entry: LedgerEntry, position: int) -> IndexEntry | None:
+        object_id = str(entry.facts["object_id"])
+        read = self._read(entry, object_id, bytes.fromhex(str(entry.facts["address"])), position)
+        if read is not None:
+            _check_object(entry, read)
+        return read.entry if read is not None else None
+
+    def _restored(self, entry: LedgerEntry, named: NamedInstance, position: int) -> IndexEntry | None:
+        read = self._read(entry, named.object_id, named.address, position)
+        if read is not None and read.entry.object_id != named.object_id:
+            raise IntegrityFault(f"object {named.object_id}: it is not the one that record {entry.sequence} names")
+        return read.entry if read is not None else None
+
+    def _read(self, entry: LedgerEntry, object_id: str, address: bytes, position: int) -> ReadObject | None:
+        """The object, None where a later record erased it; another may have come to lie under its address since."""
         try:
-            blob = OpenBlob(reader, self._keyring)
-            declared = blob.envelope.declared
-            inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED)
-            verified(reader, self._keyring, address, inspector.feed)
-            inspection = inspector.finish()
-            _check_object(entry, blob, inspection)
-            return IndexEntry(
-                rows=rows_of(inspection, declared),
-                object_id=blob.envelope.object_id,
-                address=address,
-                canonical_digest=inspection.canonical_digest,
-                signatures=frozenset({*blob.trailer.foreign_signatures, blob.trailer.signature_value_digest}),
-                size=blob.size,
-                ledger_sequence=entry.sequence,
-            )
-        except IntegrityFault as error:
-            raise IntegrityFault(f"object {entry.facts['object_id']}: {error}") from error
-        finally:
-            reader.close()
+            read = read_object(self._blobs, self._keyring, address, entry.sequence)
+        except (ObjectMissing, IntegrityFault) as error:
+            if object_id in self._erased_after(position):
+                return None
+            if isinstance(error, ObjectMissing):
+                raise
+            raise IntegrityFault(f"object {object_id}: {error}") from error
+        if read.entry.object_id != object_id and object_id in self._erased_after(position):
+            return None
+        return read
+
+    def _erased_after(self, position: int) -> frozenset[str]:
+        """Objects that the ledger erases behind a position. Read once, and only where something is amiss."""
+        if self._erased is None:
+            erasures = (entry for entry in self._ledger.entries(position) if entry.event == ERASED)
+            self._erased = frozenset(named.object_id for entry in erasures for named in named_in(entry.facts))
+        return self._erased
 
     def _sweep(self) -> int:
         """Step 4: what has a staging name and is not in the index was never committed."""
@@ -150,7 +182,8 @@ class Recovery:
             instance = blob.envelope.declared.sop_instance_uid
             with self._engine.reading() as connection:
                 kept = kept_content(connection, [instance]).get(instance)
-            if kept is not None and kept.object_id == object_id:
+                gone = tombstones(connection, [instance]).get(instance)
+            if object_id in (kept and kept.object_id, gone and gone.object_id):
                 committed += 1
             else:
                 self._unpublish(object_id, blob.trailer.received_digest)
@@ -170,25 +203,19 @@ class Recovery:
             self._blobs.remove(address)
 
 
-def _check_object(entry: LedgerEntry, blob: OpenBlob, inspection: Inspection) -> None:
-    """Hold an object to what the ledger and its own trailer say of it. Raises `IntegrityFault`."""
-    declared = blob.envelope.declared
-    found = (
-        blob.envelope.object_id,
-        declared.sop_class_uid,
-        declared.sop_instance_uid,
-        declared.transfer_syntax,
-        blob.size,
+def _check_object(entry: LedgerEntry, read: ReadObject) -> None:
+    """Hold an object to what the ledger says of it. Raises `IntegrityFault`."""
+    instance, found = read.entry.rows.instance, read.entry
+    is_there = (
+        found.object_id,
+        instance["sop_class_uid"],
+        instance["sop_instance_uid"],
+        instance["transfer_syntax"],
+        found.size,
     )
     names = ("object_id", "sop_class_uid", "sop_instance_uid", "transfer_syntax", "size")
     said = tuple(entry.facts[name] for name in names)
-    if found != said or not hmac.compare_digest(commitment(blob.trailer), str(entry.facts["commitment"])):
-        raise IntegrityFault(f"it is not the object of record {entry.sequence} of the ledger")
-    if inspection.canonical_digest != blob.trailer.canonical_digest:
-        raise IntegrityFault("it does not have the canonical digest that its trailer says")
-
-
-def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, MAX_BATCH)):
-        yield batch
+    if is_there != said or not hmac.compare_digest(commitment(read.trailer), str(entry.facts["commitment"])):
+        raise IntegrityFault(
+            f"object {entry.facts['object_id']}: it is not the object of record {entry.sequence} of the ledger"
+        )

@@ -30,6 +30,8 @@ class Cast(Enum):
     """The archive as source, the destination, the peer where that is another node, the person (A.5.3.3, A.5.3.7)."""
     RECEIVING = auto()
     """The peer as source, the archive as destination, and the person (A.5.3.7, A.5.3.10)."""
+    DELETING = auto()
+    """The person or process that deletes (A.5.3.6, A.5.3.8)."""
     ENTRY = auto()
     """The node alone (A.5.3.9)."""
     ALERT = auto()
@@ -99,6 +101,8 @@ CODES: Final[Mapping[str, EventShape]] = MappingProxyType(
         "transfer-begun": EventShape(Code("110102", "Begin Transferring DICOM Instances"), "E", Cast.SENDING),
         "instances-transferred": EventShape(_TRANSFERRED, "R", Cast.SENDING),
         "instance-stored": EventShape(_TRANSFERRED, "C", Cast.RECEIVING),
+        "study-deleted": EventShape(Code("110105", "DICOM Study Deleted"), "D", Cast.DELETING),
+        "instances-deleted": EventShape(Code("110103", "DICOM Instances Accessed"), "D", Cast.DELETING),
         "network-entered": EventShape(_NETWORK, "E", Cast.ENTRY, Code("110124", "Attach")),
         "network-left": EventShape(_NETWORK, "E", Cast.ENTRY, Code("110125", "Detach")),
         "query-performed": EventShape(Code("110112", "Query"), "E", Cast.RECEIVING),

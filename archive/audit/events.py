@@ -235,6 +235,22 @@ class InstancesTransferred(AuditEvent):
     destination_host: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StudyDeleted(AuditEvent):
+    """DICOM Study Deleted (A.5.3.8): all that was kept of a study was taken away, or what was is destroyed."""
+
+    kind: ClassVar[str] = "study-deleted"
+    study: StudyTouched | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesDeleted(AuditEvent):
+    """DICOM Instances Accessed, deletion (A.5.3.6): the same of some objects of a study that others are kept of."""
+
+    kind: ClassVar[str] = "instances-deleted"
+    study: StudyTouched | None = None
+
+
 class Alert(Enum):
     """The kinds of Security Alert told by `SecurityAlert`, by CID 403 code."""
 

@@ -1,13 +1,14 @@
 """Tells the trail of what the ledger committed, inside the commit, so that neither can run ahead for long (DESIGN §5).
 
 Provenance, written by the services and opaque to storage, says who: ``actor`` (`archive.audit.events.Actor`), and for a
-stored object ``study`` (`StudyTouched` without its counts); for any other event ``description`` and ``alert``.
+stored object, or one that came again, ``study`` (`StudyTouched` without its counts); for objects taken away ``study``,
+``reason``, and whether that was the ``whole`` of it; for any other event ``description`` and ``alert``.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from archive.audit.events import Alert, ConfigurationChanged, InstanceStored, Outcome
+from archive.audit.events import Alert, ConfigurationChanged, InstancesDeleted, InstanceStored, Outcome, StudyDeleted
 from archive.audit.trail import AuditTrail
 from storage.ports import LedgerEntry
 
@@ -32,20 +33,36 @@ class TrailJournal:
 
 
 def _record(entry: LedgerEntry) -> dict[str, Any]:
-    stored = entry.event == "stored"
-    facts = _stored(entry) if stored else _changed(entry)
-    kind = InstanceStored.kind if stored else ConfigurationChanged.kind
+    match entry.event:
+        case "stored":
+            kind, facts = InstanceStored.kind, _stored(entry)
+        case "restored" if "sop_instance_uid" in entry.provenance:
+            kind, facts = InstanceStored.kind, _stored(entry)
+        case "tombstoned" | "erased":
+            whole = entry.provenance.get("whole") is True
+            kind, facts = StudyDeleted.kind if whole else InstancesDeleted.kind, _deleted(entry)
+        case _:
+            kind, facts = ConfigurationChanged.kind, _changed(entry)
     return {"time": entry.time, "kind": kind, "facts": facts, "ledger": entry.sequence}
 
 
 def _stored(entry: LedgerEntry) -> dict[str, Any]:
     study = entry.provenance.get("study")
-    sop_class = entry.facts.get("sop_class_uid")
+    said = entry.facts if entry.event == "stored" else entry.provenance
     return {
         "actor": entry.provenance.get("actor", {}),
         "outcome": Outcome.SUCCESS.value,
-        "study": {**(study if isinstance(study, dict) else {}), "sop_classes": {str(sop_class): 1}},
-        "sop_instance_uid": entry.facts.get("sop_instance_uid", ""),
+        "study": {**(study if isinstance(study, dict) else {}), "sop_classes": {str(said.get("sop_class_uid")): 1}},
+        "sop_instance_uid": said.get("sop_instance_uid", ""),
+    }
+
+
+def _deleted(entry: LedgerEntry) -> dict[str, Any]:
+    return {
+        "actor": entry.provenance.get("actor", {}),
+        "outcome": Outcome.SUCCESS.value,
+        "reason": entry.provenance.get("reason", entry.event),
+        "study": entry.provenance.get("study", {"study_uid": entry.facts.get("study_uid", "")}),
     }
 
 

@@ -49,6 +49,14 @@ def participants(cast: Cast, facts: dict[str, Any], source: AuditSource) -> Iter
             yield _peer(actor, SOURCE, requestor="person" not in actor)
             yield _archive(source, DESTINATION)
             yield from _person(actor)
+        case Cast.DELETING:
+            # Whoever asked for it; the archive where it only does what it was set up to do.
+            human = bool(actor.get("person") or actor.get("os_user"))
+            if any(actor.get(part) for part in ("node", "ae_title", "address")):
+                yield _peer(actor, None, requestor=not human)
+            elif not human:
+                yield _archive(source)
+            yield from _person(actor) if actor.get("person") else _operator(actor, source)
         case Cast.LOGIN:
             # Both parts of the network access point are mandatory for the one who logs in.
             yield _human(

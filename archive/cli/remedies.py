@@ -21,6 +21,8 @@ _REMEDIES: Final = {
     210: "free space on the file system of the home",
     211: "look at the disk and the server's log, then restart the server",
     212: "wait for the rebuild, or run `strongroom rebuild`",
+    209: "store it under another SOP Instance UID",
+    216: "release it with `strongroom study release`",
     213: "run `strongroom verify`, then `strongroom rebuild`",
     214: "look at the disk and the server's log, then restart the server, which finds out",
     220: "run `strongroom verify --full` and restore what it names from your backup",

@@ -68,6 +68,8 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     kept.DataSetLimitExceeded: Refusal(0xA700, "the data set is beyond what is accepted"),
     kept.DataSetMismatch: Refusal(DATA_SET_MISMATCH, "the data set is not what the command announced"),
     kept.InstanceConflict: Refusal(0x0111, "duplicate SOP Instance UID"),
+    kept.InstanceRemoved: Refusal(0x0111, "an object was taken away under this SOP Instance UID"),
+    kept.StudyHeld: Refusal(NOT_AUTHORIZED, "the study is on hold"),
     kept.UnsupportedTransferSyntax: Refusal(CANNOT_UNDERSTAND, "the transfer syntax is not stored here"),
     kept.IdentifierInvalid: Refusal(DATA_SET_MISMATCH, "the identifier does not match the information model"),
     kept.OutOfSpace: Refusal(0xA700, "out of space"),

@@ -180,6 +180,23 @@ class FilesystemBlobs:
                 path.unlink(missing_ok=True)
                 disk.sync_folder(path.parent)
 
+    def erase(self, address: bytes, head: int) -> None:
+        """Overwrite the file's beginning in its place, sync, unlink and sync. Raises `StoreReadOnly`."""
+        path = self._path(address)
+        with _coded("an object cannot be erased", full=StoreReadOnly):
+            try:
+                file = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return
+            try:
+                length = min(head, os.fstat(file).st_size)
+                disk.write_all(file, os.urandom(length))
+                os.fsync(file)
+            finally:
+                os.close(file)
+            path.unlink()
+            disk.sync_folder(path.parent)
+
     def addresses(self) -> Iterator[bytes]:
         """Every published address, in order."""
         for shard in filter(Path.is_dir, self._shards()):

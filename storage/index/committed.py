@@ -13,21 +13,20 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, select
 
 from storage.errors import LedgerDamaged
+from storage.events import KNOWN_EVENTS, LABELLED, LABELS
 from storage.identifiers import ObjectId
 from storage.index import state
 from storage.index.prepared import Prepared
+from storage.index.removal import EFFECTS, come_back
 from storage.index.schema import INSTANCE
 from storage.index.writer import IndexEntry, apply, label
 from storage.ports import LedgerEntry
 
-STORED: Final = "stored"
-LABELLED: Final = "labelled"
-UNLABELLED: Final = "unlabelled"
-AUTHORITY: Final = "authority"
-KNOWN_EVENTS: Final = frozenset({STORED, LABELLED, UNLABELLED, AUTHORITY})
-
 Committed = tuple[LedgerEntry, IndexEntry | None]
-"""An event and, if it stored an object, what the index is to know of it."""
+"""An event and, if it stored an object or brought one back, what the index is to know of it.
+
+An event that brings several back is there once for each, and in the end once by itself.
+"""
 
 DIGEST_BYTES: Final = 32
 
@@ -78,11 +77,19 @@ def apply_committed(connection: Connection, batch: Sequence[Committed]) -> list[
     differs: list[tuple[str, ...]] = []
     for stored, run in groupby(batch, lambda committed: committed[1] is not None):
         if stored:
-            differs += apply(connection, [object_ for _, object_ in run if object_ is not None])
+            objects = [object_ for _, object_ in run if object_ is not None]
+            differs += apply(connection, objects)
+            come_back(
+                connection,
+                [str(object_.rows.instance["sop_instance_uid"]) for object_ in objects],
+                [object_.address for object_ in objects],
+            )
             continue
         for entry, _ in run:
             check_known(entry)
-            if entry.event in (LABELLED, UNLABELLED):
+            if entry.event in EFFECTS:
+                EFFECTS[entry.event](connection, entry)
+            elif entry.event in LABELS:
                 study_uid, text = str(entry.facts["study_uid"]), str(entry.facts["label"])
                 label(connection, study_uid, text, present=entry.event == LABELLED)
             differs.append(())

@@ -68,7 +68,7 @@ SCALARS: Final = _scalars()
 SETS: Final = {
     "labels": (STUDY_LABEL, true()),
     "modalities": (STUDY_MODALITY, STUDY_MODALITY.c.fixed.is_(True)),
-    "modalities_in_study": (STUDY_MODALITY, true()),
+    "modalities_in_study": (STUDY_MODALITY, STUDY_MODALITY.c.current.is_(True)),
     "performing_physicians": (STUDY_PHYSICIAN, true()),
     "body_parts": (STUDY_BODY_PART, true()),
     "sop_classes_in_study": (STUDY_SOP_CLASS, true()),

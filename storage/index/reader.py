@@ -8,7 +8,7 @@ the peer, and what is stored meanwhile neither shifts nor repeats a row.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, bindparam, func, select
 
@@ -22,11 +22,13 @@ from storage.index.finding import Match, joined, matches
 from storage.index.matching import FindQuery
 from storage.index.predicate import EVERYTHING, Predicate, all_of
 from storage.index.schema import INSTANCE, SERIES, STUDY
-from storage.index.state import rebuilding
+from storage.index.state import generation
 from storage.instance import InstanceKey, StoredInstance, StudyFacts
 
 PAGE: Final = 500
 """Rows of a page: what a person waits for at most before the first answer, and what is held in memory."""
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,7 @@ class IndexReader:
         Raises:
             StoreNotReady: the index is being rebuilt.
         """
-        self._check_complete()
-        return matches(self._engine, query, scope, page)
+        return self._of_one_index(self._generation(), matches(self._engine, query, scope, page))
 
     def speaker(self, match: Match) -> StoredInstance | None:
         """The object that says what a match says: itself, or the first one that is kept of a series or study."""
@@ -84,12 +85,12 @@ class IndexReader:
         Raises:
             StoreNotReady: the index is being rebuilt.
         """
-        self._check_complete()
-        return (kept.stored for kept in self._kept(all_of(predicate, scope), page))
+        pages = self._of_one_index(self._generation(), self._kept_pages(all_of(predicate, scope), page))
+        return (kept.stored for rows in pages for kept in rows)
 
     def count(self, predicate: Predicate, scope: Predicate) -> int:
         """How many instances `instances` would yield now. Raises as it."""
-        self._check_complete()
+        self._generation()
         condition = compile_predicate(all_of(predicate, scope), Level.IMAGE, self._engine.dialect.name)
         with self._engine.reading() as connection:
             counted = select(func.count()).select_from(joined(Level.IMAGE)).where(condition)
@@ -121,21 +122,29 @@ class IndexReader:
 
     def kept(self, page: int = PAGE) -> Iterator[KeptInstance]:
         """Every object in the index, in the order of storing, also while it is being rebuilt."""
-        return self._kept(EVERYTHING, page)
+        return (kept for rows in self._kept_pages(EVERYTHING, page) for kept in rows)
 
-    def _check_complete(self) -> None:
+    def _generation(self) -> str:
         with self._engine.reading() as connection:
-            if rebuilding(connection):
-                raise StoreNotReady("the index is being rebuilt")
+            return generation(connection)
 
-    def _kept(self, predicate: Predicate, page: int) -> Iterator[KeptInstance]:
+    def _of_one_index(self, began: str, pages: Iterator[list[_Row]]) -> Iterator[list[_Row]]:
+        """Pages as long as no rebuild began since the first: what it makes does not continue what was there."""
+        for page in pages:
+            if self._generation() != began:
+                raise StoreNotReady("the index was rebuilt meanwhile")
+            yield page
+        if self._generation() != began:
+            raise StoreNotReady("the index was rebuilt meanwhile")
+
+    def _kept_pages(self, predicate: Predicate, page: int) -> Iterator[list[KeptInstance]]:
         condition = compile_predicate(predicate, Level.IMAGE, self._engine.dialect.name)
         statement = _instance_statement().where(condition, INSTANCE.c.id > bindparam("after"))
         statement = statement.order_by(INSTANCE.c.id).limit(page)
         after = 0
         while rows := self._page(statement, after):
             after = rows[-1].id
-            yield from _kept_instances(rows)
+            yield list(_kept_instances(rows))
             if len(rows) < page:
                 return
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from storage.errors import IndexFault
 from storage.index.columns import ATTRIBUTES, ELEMENTS, Attribute, Comparison, Level, Origin, columns_of
 
-SCHEMA_VERSION: Final = "2"
+SCHEMA_VERSION: Final = "3"
 
 METADATA: Final = MetaData()
 
@@ -129,14 +129,51 @@ STUDY_LABEL: Final = _set_table("study_label")
 STUDY_PHYSICIAN: Final = _set_table("study_physician")
 Index("study_physician_value", STUDY_PHYSICIAN.c.value, STUDY_PHYSICIAN.c.study_fk)
 STUDY_BODY_PART: Final = _set_table("study_body_part")
-STUDY_MODALITY: Final = _set_table("study_modality", Column("fixed", Boolean, nullable=False))
-"""Every modality of the study; ``fixed`` are those of its first instance, which alone policy reads."""
+STUDY_MODALITY: Final = _set_table(
+    "study_modality", Column("fixed", Boolean, nullable=False), Column("current", Boolean, nullable=False)
+)
+"""Every modality of the study; ``fixed`` are those of its first instance, which alone policy reads, and ``current``
+those that something in it still has, which alone answer a query."""
 STUDY_SOP_CLASS: Final = _set_table("study_sop_class")
+
+# What outlasts the rows of a study: it is known by its UID, whether anything of it is kept or not.
+STUDY_HOLD: Final = Table("study_hold", METADATA, Column("study_uid", Text, primary_key=True))
+"""Studies of which nothing may be taken away."""
+ABSENT_LABEL: Final = Table(
+    "absent_label",
+    METADATA,
+    Column("study_uid", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+)
+"""Labels of studies of which nothing is kept at present: they count again with the next object."""
+TOMBSTONE: Final = Table(
+    "tombstone",
+    METADATA,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("study_uid", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("address", LargeBinary, nullable=False),
+    # Why, as a code (PS3.16 CID 7011, DCM), and by which document; "" where an operator said so.
+    Column("reason", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    # Whether an object may come under this UID again.
+    Column("comes_back", Boolean, nullable=False),
+    Column("time", Text, nullable=False),
+    # Of the ledger records that took the object away, and destroyed its key.
+    Column("removed", BigInteger, nullable=False),
+    Column("erased", BigInteger),
+    Index("tombstone_study", "study_uid"),
+    Index("tombstone_time", "time"),
+)
+"""Objects that were taken away; one for each SOP Instance UID, the last."""
+ERASURE: Final = Table("erasure", METADATA, Column("address", LargeBinary, primary_key=True))
+"""Addresses whose erasure is committed, and perhaps not carried out yet."""
 
 STATE: Final = Table(
     "index_state", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False)
 )
-"""``schema``, ``position`` (the ledger sequence that the rows have reached) and ``rebuilding``."""
+"""``schema``, ``position`` (the ledger sequence that the rows have reached), ``rebuilding``, and ``generation`` (how
+many rebuilds there were)."""
 
 
 def prepare(connection: Connection) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from storage.errors import InstanceConflict
 from storage.identifiers import ObjectId
+from storage.index import absent
 from storage.index.columns import SCALAR_FACTS
 from storage.index.facts import facts_of, facts_text
 from storage.index.prepared import Prepared
@@ -27,6 +28,7 @@ from storage.index.schema import (
     STUDY_PHYSICIAN,
     STUDY_SOP_CLASS,
 )
+from storage.index.values import join_values, split_values
 from storage.instance import InstanceRows, SealedInstance, StudyFacts
 
 _FIXED_SETS: Final = ("performing_physicians", "modalities", "body_parts")
@@ -126,21 +128,24 @@ def apply(connection: Connection, entries: Sequence[IndexEntry]) -> list[tuple[s
     return _Batch(connection, entries).applied()
 
 
-def label(connection: Connection, study_uid: str, text: str, *, present: bool) -> bool:
-    """Put a label on a study or take it off, idempotently; False if there is no such study."""
+def label(connection: Connection, study_uid: str, text: str, *, present: bool) -> None:
+    """Put a label on a study or take it off, idempotently; that of a study which is gone waits for its return."""
     row = connection.execute(select(STUDY.c.id, STUDY.c.facts).where(STUDY.c.study_uid == study_uid)).one_or_none()
     if row is None:
-        return False
+        if present:
+            absent.put(connection, study_uid, [text])
+        else:
+            absent.drop(connection, study_uid, text)
+        return
     facts = facts_of(row.facts)
     if (text in facts.labels) == present:
-        return True
+        return
     if present:
         connection.execute(STUDY_LABEL.insert().values(study_fk=row.id, value=text))
     else:
         connection.execute(delete(STUDY_LABEL).where(STUDY_LABEL.c.study_fk == row.id, STUDY_LABEL.c.value == text))
     changed = replace(facts, labels=facts.labels | {text} if present else facts.labels - {text})
     connection.execute(update(STUDY).where(STUDY.c.id == row.id).values(facts=facts_text(changed)))
-    return True
 
 
 class _Batch:
@@ -185,7 +190,7 @@ class _Batch:
     def _known_studies(self, new: Mapping[int, IndexEntry]) -> dict[str, _Study]:
         uids = {entry.rows.facts.study_uid for entry in new.values()}
         return {
-            uid: _Study(key, facts_of(facts), _split(held), _split(classes))
+            uid: _Study(key, facts_of(facts), split_values(held), split_values(classes))
             for uid in uids
             for key, facts, held, classes in _KNOWN_STUDY.rows(self._connection, uid=uid)
         }
@@ -198,22 +203,25 @@ class _Batch:
                 first.setdefault(entry.rows.facts.study_uid, entry)
         if not first:
             return
+        facts_by_uid = {
+            uid: replace(entry.rows.facts, labels=absent.taken(self._connection, uid)) for uid, entry in first.items()
+        }
         rows = [
             {
                 **entry.rows.study,
-                "facts": facts_text(entry.rows.facts),
+                "facts": facts_text(facts_by_uid[uid]),
                 "sort_date": entry.rows.facts.study_date or 0,
                 "series_count": 0,
                 "instance_count": 0,
             }
-            for entry in first.values()
+            for uid, entry in first.items()
         ]
         inserted = self._connection.execute(STUDY.insert().returning(STUDY.c.id, STUDY.c.study_uid), rows)
-        keys = {row.study_uid: row.id for row in inserted}
-        facts_by_key = {keys[uid]: entry.rows.facts for uid, entry in first.items()}
+        facts_by_key = {row.id: facts_by_uid[row.study_uid] for row in inserted}
+        self._insert_set(STUDY_LABEL, {key: facts.labels for key, facts in facts_by_key.items()})
         self._insert_set(STUDY_PHYSICIAN, {key: facts.performing_physicians for key, facts in facts_by_key.items()})
         self._insert_set(STUDY_BODY_PART, {key: facts.body_parts for key, facts in facts_by_key.items()})
-        self._insert_set(STUDY_MODALITY, {key: facts.modalities for key, facts in facts_by_key.items()}, fixed=True)
+        self._insert_set(STUDY_MODALITY, {key: facts.modalities for key, facts in facts_by_key.items()}, **_FIXED)
         for key, facts in facts_by_key.items():
             self._studies[facts.study_uid] = _Study(key, facts, set(facts.modalities), set())
 
@@ -283,15 +291,24 @@ class _Batch:
                 "row": study.id,
                 "more_series": study.series,
                 "more_instances": study.instances,
-                "modalities": _join(study.modalities | study.new_modalities),
-                "sop_classes": _join(study.sop_classes | study.new_sop_classes),
+                "modalities": join_values(study.modalities | study.new_modalities),
+                "sop_classes": join_values(study.sop_classes | study.new_sop_classes),
             }
             for study in self._studies.values()
         ]
         _COUNT_STUDY.run(self._connection, rows)
-        later = {study.id: study.new_modalities for study in self._studies.values()}
-        self._insert_set(STUDY_MODALITY, later, fixed=False)
+        for study in self._studies.values():
+            self._add_modalities(study)
         self._insert_set(STUDY_SOP_CLASS, {study.id: study.new_sop_classes for study in self._studies.values()})
+
+    def _add_modalities(self, study: _Study) -> None:
+        """Those that nothing in the study had at present; one that its first instance fixed has its row already."""
+        new = study.new_modalities
+        if not new:
+            return
+        again = update(STUDY_MODALITY).where(STUDY_MODALITY.c.study_fk == study.id, STUDY_MODALITY.c.value.in_(new))
+        returned = self._connection.execute(again.values(current=True).returning(STUDY_MODALITY.c.value))
+        self._insert_set(STUDY_MODALITY, {study.id: new - set(returned.scalars())}, **_LATER)
 
     def _insert_set(self, table: Table, values: Mapping[int, Iterable[str]], **more: bool) -> None:
         rows = [{"study_fk": key, "value": value, **more} for key, held in values.items() for value in held]
@@ -300,6 +317,8 @@ class _Batch:
 
 
 _UNREPORTED: Final = object()
+_FIXED: Final = {"fixed": True, "current": True}
+_LATER: Final = {"fixed": False, "current": True}
 
 
 def _differing(fixed: StudyFacts, later: StudyFacts) -> dict[str, Any]:
@@ -319,11 +338,3 @@ def _instance_uid(entry: IndexEntry) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _split(text: str | None) -> set[str]:
-    return set(text.split("\\")) if text else set()
-
-
-def _join(values: set[str]) -> str | None:
-    return "\\".join(sorted(values)) or None

@@ -185,7 +185,6 @@ def test_policies_that_do_not_hold_together(archive):
 def test_a_second_server_on_one_home(archive):
     with archive.serving():
         refused(archive.strongroom("serve"), 104, f"process {archive.process.pid}")
-        refused(archive.strongroom("rebuild"), 104, f"process {archive.process.pid}")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +209,12 @@ def test_a_second_server_on_one_home(archive):
         (["user", "disable", "nobody"], 352, ["user list"]),
         (["study", "label", "1.2.3", "research"], 107, ["no object of that study"]),
         (["study", "label", "1.02", "research"], 201, ["UID"]),
+        (["study", "delete", "1.2.3", "--reason", "spite"], 107, ["quality", "expired"]),
+        (["study", "delete", "1.2.3", "--reason", "expired"], 107, ["no object of that study"]),
+        (["study", "hold", "1.2.3", "--reason", " "], 107, ["--reason"]),
+        (["study", "hold", "1.2.3", "--reason", "court"], 107, ["no object of that study"]),
+        (["study", "restore", "1.2.3"], 107, ["nothing of that study"]),
+        (["study", "erase", "1.2.3"], 107, ["nothing of that study"]),
         (["policy", "explain", "Fly", "--node", "CT1"], 107, ["Associate"]),
         (["signature", "verify", "/nowhere"], 100, ["/nowhere"]),
     ],

@@ -15,7 +15,7 @@ from storage.errors import (
     StorageError,
     StoreReadOnly,
 )
-from storage.index import committed
+from storage.events import KNOWN_EVENTS
 from storage.index.predicate import EVERYTHING
 from storage.instance import StoreOutcome
 from storage.integrity.ledger import Event, Ledger, LineCodec, read_ledger
@@ -400,11 +400,11 @@ def test_an_unknown_event_stops_the_start(world):
     world.start()
     world.stop()
     ledger = Ledger(world.ledger, world.keyring.ledger_key, 0)
-    ledger.append([Event("erased", {}, {})], "2026-01-02T03:04:05+00:00")
+    ledger.append([Event("shredded", {}, {})], "2026-01-02T03:04:05+00:00")
     ledger.close()
     with pytest.raises(LedgerDamaged):
         world.start()
-    assert "erased" not in committed.KNOWN_EVENTS
+    assert "shredded" not in KNOWN_EVENTS
 
 
 def test_a_torn_ledger_end_is_cut_off_and_told_of(world):

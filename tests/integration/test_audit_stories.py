@@ -48,6 +48,7 @@ pytestmark = pytest.mark.xdist_group("audit stories")
 
 HOST = "archive.example"
 OPERATOR = pwd.getpwuid(os.getuid()).pw_name
+DELETED = "DICOM Study Deleted"
 LOGIN, QUERY = "User Authentication, Login", "Query"
 BEGIN, MOVED = "Begin Transferring DICOM Instances", "DICOM Instances Transferred"
 NODE, RESTRICTED = "Security Alert, Node Authentication", "Security Alert, Use of Restricted Function"
@@ -108,6 +109,12 @@ STORIES = {
     "operator removes a node": [(NETWORK, 0, "operator")],
     "operator labels a study": [(LABELS, 0, "operator")],
     "operator takes a label off": [(LABELS, 0, "operator")],
+    "operator holds a study": [(LABELS, 0, "operator")],
+    "operator releases a study": [(LABELS, 0, "operator")],
+    "operator deletes an object": [("DICOM Instances Accessed", 0, "operator")],
+    "operator deletes a study": [(DELETED, 0, "operator")],
+    "operator restores a study": [(LABELS, 0, "operator")],
+    "operator erases a study": [(DELETED, 0, "operator"), (DELETED, 0, "operator")],
     "operator reloads the policies": [(POLICY, 0, "operator")],
     "operator tries a credential": [(RESTRICTED, 4, "operator")],
     "operator reads the log": [("Audit Log Used", 0, "operator")],
@@ -379,6 +386,17 @@ HAPPEN = {
     "operator labels a study": lambda house: house.do("study.label", study_uid="1.2.1", labels=["teaching"]),
     "operator takes a label off": lambda house: house.do(
         "study.label", study_uid="1.2.1", labels=["teaching"], remove=True
+    ),
+    "operator holds a study": lambda house: house.do("study.hold", study_uid="1.2.1", why="a court"),
+    "operator releases a study": lambda house: house.do("study.hold", study_uid="1.2.1", why="settled", release=True),
+    "operator deletes an object": lambda house: house.do(
+        "study.delete", study_uid="1.2.1", sop_instance_uid="1.2.1.1.1", reason="safety"
+    ),
+    "operator deletes a study": lambda house: house.do("study.delete", study_uid="1.2.1", reason="expired"),
+    "operator restores a study": lambda house: house.do("study.restore", study_uid="1.2.1"),
+    "operator erases a study": lambda house: (
+        house.do("study.delete", study_uid="1.2.1", reason="expired"),
+        house.do("study.erase", study_uid="1.2.1"),
     ),
     "operator reloads the policies": lambda house: house.do("policy.reload"),
     "operator tries a credential": try_credential,

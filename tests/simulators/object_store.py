@@ -27,11 +27,22 @@ PROVENANCE = {"actor": {"node": "CT1"}, "study": {"patient_name": "Müller^Änne
 
 
 @cache
-def signer() -> Signer:
+def _signer() -> tuple[Signer, bytes]:
     """One key for a test process: making it is slow."""
     made = make("Test archive", key=rsa.generate_private_key(public_exponent=65537, key_size=3072))
     assert isinstance(made.key, rsa.RSAPrivateKey)
-    return Signer(made.key, made.certificate.public_bytes(serialization.Encoding.DER))
+    certificate = made.certificate.public_bytes(serialization.Encoding.DER)
+    return Signer(made.key, certificate), certificate
+
+
+def signer() -> Signer:
+    """The archive's signer."""
+    return _signer()[0]
+
+
+def signer_certificate() -> bytes:
+    """Its certificate, DER."""
+    return _signer()[1]
 
 
 def element(tag: int, vr: str, value: bytes) -> bytes:
@@ -98,12 +109,14 @@ class ObjectStore:
 
     def __init__(self, folder: Path, *, reserve: int = 0) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.keyring_path = folder / "keyring.json"
         self.keyring = Keyring.create(self.keyring_path)
         self.journal = MemoryJournal()
         self.reserve = reserve
         self.index = folder / "index.sqlite"
         self.ledger = folder / "ledger"
+        self.blobs: FilesystemBlobs | None = None
         self._open: list[Repository | IndexEngine] = []
 
     def start(
@@ -115,8 +128,8 @@ class ObjectStore:
         """A repository as the composition root makes one; ``blobs`` may put something in front of the real store."""
         engine = IndexEngine.open(self.index)
         self._open.append(engine)
-        real = FilesystemBlobs(self.folder / "blobs", reserve_bytes=self.reserve)
-        kept = blobs(real)
+        self.blobs = FilesystemBlobs(self.folder / "blobs", reserve_bytes=self.reserve)
+        kept = blobs(self.blobs)
         intakes = IntakesHere(IntakeTools(kept, self.keyring, signer()))
         parts = Parts(kept, self.ledger, self.keyring, intakes, signer(), engine, journal or self.journal)
         repository = Repository.start(parts, clock=lambda: datetime.now(UTC))

@@ -9,7 +9,8 @@ fault only if it still does not once the ledger is read to its end again, after 
 2. every ledger record is what was written, in its place, up to the index's position at least;
 3. every object is there, and is the one that its record names; in full: every byte of it (`content`);
 4. every index row has its object and every object its row; in full: every row and column (`expected`);
-5. nothing else lies in the folders.
+5. what outlasts a study's rows is what the ledger says: holds, tombstones, labels of what is gone (`outlasting`);
+6. nothing else lies in the folders, and nothing that was erased.
 """
 
 import sqlite3
@@ -21,11 +22,12 @@ from storage.crypto.keyring import Keyring
 from storage.errors import StorageError
 from storage.instance import InstanceRows
 from storage.integrity.fsck.blob import Blob
-from storage.integrity.fsck.catalogue import LAST, Catalogue, Kept
+from storage.integrity.fsck.catalogue import LAST, Catalogue, Happening, Kept
 from storage.integrity.fsck.content import check_content, check_names, signatures_of
 from storage.integrity.fsck.expected import ExpectedStudy, Row
 from storage.integrity.fsck.index_file import SET_TABLES, IndexFile, StudyRows
 from storage.integrity.fsck.ledger_lines import LedgerLines
+from storage.integrity.fsck.outlasting import check_outlasting
 from storage.integrity.fsck.report import Findings, Place, Report
 from storage.integrity.fsck.strangers import find_ledger_strangers, find_strangers, object_path
 
@@ -90,6 +92,9 @@ class _Examination:
                     self._check_object(kept)
             with self._index_faults():
                 self._check_rows()
+            with self._index_faults():
+                if self._index is not None and not self._catalogue.damaged:
+                    check_outlasting(self._index, self._catalogue, self._being_written, self._findings)
         finally:
             if self._index is not None:
                 self._index.close()
@@ -137,14 +142,25 @@ class _Examination:
                     self._check_instance(kept, rows, blob)
                 return rows
         except StorageError as error:
-            self._findings.add(f"{kept}: {error}")
+            if not self._erased_meanwhile(kept):
+                self._findings.add(f"{kept}: {error}")
             return None
+
+    def _erased_meanwhile(self, kept: Kept) -> bool:
+        """Whether a server erased an object since the ledger was read."""
+        if self._being_written:
+            self._catalogue.advance()
+        return self._catalogue.known(kept.number).erased is not None
 
     def _check_instance(self, kept: Kept, rows: InstanceRows, blob: Blob) -> None:
         """Every column of an instance; one that is not there is told of in step 4."""
         row = self._index.instance(kept.sop_instance_uid) if self._index is not None else None
         if row is None:
             return
+        if self._being_written and row["ledger_sequence"] != kept.sequence:
+            # It may have been taken away and restored since.
+            self._catalogue.advance()
+            kept = self._catalogue.known(kept.number)
         expected = {
             **rows.instance,
             "object_id": kept.object_id,
@@ -161,7 +177,8 @@ class _Examination:
     def _check_study(self, study_uid: str) -> None:
         """Steps 3 and 4 for all objects of a study, and its rows above them."""
         expected = ExpectedStudy()
-        complete = self._add(expected, study_uid, 0, self._position)
+        seen: set[int] = set()
+        complete = self._follow(expected, study_uid, 0, self._position, seen)
         found: StudyRows | None = None
         with self._index_faults():
             found = self._index.study(study_uid) if self._index is not None else None
@@ -169,27 +186,58 @@ class _Examination:
         if found is not None and found.position > reached:
             # The server went on. What the index has of the study by now, the ledger has too.
             self._catalogue.advance()
-            complete &= self._add(expected, study_uid, reached, found.position)
+            complete &= self._follow(expected, study_uid, reached, found.position, seen)
             reached = found.position
-        for kept in self._catalogue.objects(study_uid, reached, LAST):
-            self._check_object(kept)
-        if found is not None and complete and not self._catalogue.damaged and not expected.empty:
+        for kept in self._catalogue.objects(study_uid):
+            if kept.number not in seen:
+                self._check_object(kept)
+        complete &= not self._catalogue.is_erased_after(study_uid, reached)
+        if found is None or not complete or self._catalogue.damaged:
+            return
+        if not expected.empty:
             self._compare_study(expected, found, self._catalogue.labels(study_uid, reached), study_uid)
+        elif found.study is not None:
+            self._findings.add(f"{self._name(study_uid)} has a row, and nothing of it is kept")
 
-    def _add(self, expected: ExpectedStudy, study_uid: str, after: int, upto: int) -> bool:
-        """Check a study's objects between two records and expect their rows; whether all were good."""
+    def _follow(self, expected: ExpectedStudy, study_uid: str, after: int, upto: int, seen: set[int]) -> bool:
+        """Check a study's objects between two records, and expect the rows they leave; whether all were good."""
         complete = True
-        for kept in self._catalogue.objects(study_uid, after, upto):
+        last: Happening | None = None
+        for happening in self._catalogue.happenings(study_uid, after, upto):
+            if last is not None and last.sequence != happening.sequence:
+                self._settle(expected, last)
+            last = happening
+            kept = happening.kept
+            if kept.erased is not None:
+                continue
+            if happening.kind == "tombstoned":
+                if self._was_kept(kept, happening.sequence):
+                    expected.take(kept.series_uid, kept.sop_class_uid)
+                continue
             rows = self._check_object(kept)
+            seen.add(kept.number)
             if rows is None:
                 complete = False
             else:
                 expected.add(rows)
+        if last is not None:
+            self._settle(expected, last)
         return complete
 
+    def _settle(self, expected: ExpectedStudy, last: Happening) -> None:
+        """All that a record did to a study is done."""
+        if last.kind == "tombstoned":
+            expected.settle()
+        said = self._catalogue.snapshot(last.sequence) if last.kind == "erased" else None
+        if said is not None and not expected.empty:
+            expected.say_again(said)
+
+    def _was_kept(self, kept: Kept, sequence: int) -> bool:
+        """Whether an object was there to be taken away; a second tombstone only gives another reason."""
+        return self._catalogue.before(kept, sequence) in ("stored", "restored")
+
     def _compare_study(self, expected: ExpectedStudy, found: StudyRows, labels: frozenset[str], study_uid: str) -> None:
-        first = next(self._catalogue.objects(study_uid, 0, LAST))
-        name = f"index: the study that record {first.sequence} began"
+        name = self._name(study_uid)
         if found.study is None:
             self._findings.add(f"{name} has no row")
             return
@@ -208,6 +256,10 @@ class _Examination:
             if set(found.sets[table]) != sets[table]:
                 self._findings.add(f"{name}: table {table} is not what its objects and labels say")
 
+    def _name(self, study_uid: str) -> str:
+        first = next(self._catalogue.happenings(study_uid, 0, LAST))
+        return f"index: the study that record {first.sequence} began"
+
     def _check_rows(self) -> None:
         """Step 4: as many rows as objects, and each its own."""
         if self._index is None or self._catalogue.damaged:
@@ -217,31 +269,39 @@ class _Examination:
         last = 0
         for row in self._index.instances():
             sequence = row["ledger_sequence"] if type(row["ledger_sequence"]) is int else -1
-            kept = self._catalogue.at(sequence)
-            if kept is None and sequence > self._catalogue.sequence:
-                self._catalogue.advance()
-                kept = self._catalogue.at(sequence)
-            if kept is None or row["sop_instance_uid"] != kept.sop_instance_uid:
+            kept = self._object_of(row, sequence)
+            if kept is None:
                 self._findings.add(f"index: the instance of row {row['id']} is not in the ledger")
                 continue
-            self._catalogue.mark_indexed(sequence)
+            if kept.removed is not None and kept.removed <= self._position:
+                self._findings.add(f"{kept}: the index has a row of it, and it was taken away")
+                continue
+            self._catalogue.mark_indexed(kept)
             if sequence < last:
                 self._findings.add(f"{kept}: its row does not stand where it was stored")
             last = sequence
             if not self._full:
                 self._compare(f"{kept}: its row", row, {**row, **_identity(kept)})
+        # What was taken away before its row could be read, the ledger has known for longer than the index.
+        self._catalogue.advance()
         for kept in self._catalogue.not_indexed(self._position):
             self._findings.add(f"{kept}: the index has no row of it")
         for number, study_uid in enumerate(self._index.studies(), 1):
             if not isinstance(study_uid, str) or not self._keeps_study(study_uid):
                 self._findings.add(f"index: study number {number} in it has no object")
 
+    def _object_of(self, row: Row, sequence: int) -> Kept | None:
+        """The object that a row of the index is of, by the record that it names."""
+        if sequence > self._catalogue.sequence:
+            self._catalogue.advance()
+        return self._catalogue.at(sequence, str(row["sop_instance_uid"]))
+
     def _keeps_study(self, study_uid: str) -> bool:
         """Whether the ledger has an object of a study that the index speaks of."""
-        if not self._catalogue.keeps_study(study_uid):
+        if not self._catalogue.keeps_study(study_uid, self._position):
             # It may have begun since the ledger was read. The ledger came to know of it before the index did.
             self._catalogue.advance()
-        return self._catalogue.keeps_study(study_uid)
+        return self._catalogue.keeps_study(study_uid, self._position)
 
     def _compare(self, name: str, found: Row, expected: Row) -> None:
         """Every column, its type included."""

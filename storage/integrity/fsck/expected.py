@@ -1,10 +1,13 @@
-"""What the index must say of one study, derived from its objects in the order in which the ledger stored them.
+"""What the index must say of one study, derived from what happened to its objects in the order of the ledger.
 
 The first object fixes the study's row and the attributes that policy reads, the first of a series its row. Later ones
 add to counts and to the lists of modalities and SOP classes; where they disagree with what is fixed, their series says.
+What is taken away is counted no more, and a study of which nothing is left is begun anew by the next object. An object
+that is erased says nothing any more: what it fixed is in the record that erased it.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +23,10 @@ _TOLD_SCALARS: Final = (
     "referring_physician",
 )
 _TOLD_SETS: Final = ("performing_physicians", "modalities", "body_parts")
+_COUNTED: Final = frozenset(
+    {"facts", "modalities_in_study_text", "sop_classes_in_study_text", "series_count", "instance_count"}
+)
+"""Of a study's row: what is not fixed, and said here anew."""
 
 Row = Mapping[str, Any]
 
@@ -28,69 +35,105 @@ class ExpectedStudy:
     """One study's rows; memory grows with its series, not with its objects."""
 
     def __init__(self) -> None:
-        self._first: InstanceRows | None = None
+        self._facts: StudyFacts | None = None
+        self._row: dict[str, Any] = {}
         self._modalities: set[str] = set()
-        self._sop_classes: set[str] = set()
-        self._series: dict[str, tuple[Row, dict[str, Any], list[int]]] = {}
-        """By UID: row of the first object, what later ones said otherwise, and a count."""
-        self._instances = 0
+        self._series: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        """By UID: row of the first object, and what later ones said otherwise."""
+        self._kept: Counter[tuple[str, str]] = Counter()
+        """Objects by series and SOP class."""
 
     def add(self, rows: InstanceRows) -> None:
-        """The next object."""
-        if self._first is None:
-            self._first = rows
-        self._instances += 1
+        """An object is kept from now on."""
+        if self._facts is None:
+            self._facts = rows.facts
+            self._row = {**rows.study, "sort_date": rows.facts.study_date or 0}
+            self._modalities = set()
         self._modalities |= rows.facts.modalities
-        self._sop_classes.add(str(rows.instance["sop_class_uid"]))
         uid = str(rows.series["series_uid"])
-        _, otherwise, count = self._series.setdefault(uid, (rows.series, {}, [0]))
-        count[0] += 1
-        otherwise.update(_otherwise(self._first.facts, rows.facts))
+        _, otherwise = self._series.setdefault(uid, (dict(rows.series), {}))
+        otherwise.update(_otherwise(self._facts, rows.facts))
+        self._kept[uid, str(rows.instance["sop_class_uid"])] += 1
+
+    def take(self, series_uid: str, sop_class_uid: str) -> None:
+        """And one no longer; `settle` once all of a record are taken."""
+        self._kept[series_uid, sop_class_uid] -= 1
+
+    def settle(self) -> None:
+        """Objects were taken: what nothing is left of is gone."""
+        self._kept = +self._kept
+        left = {series for series, _ in self._kept}
+        self._series = {uid: said for uid, said in self._series.items() if uid in left}
+        self._modalities = {one for row, _ in self._series.values() for one in _values(row["modality"])}
+        if not left:
+            self._facts = None
+
+    def say_again(self, said: Mapping[str, Any]) -> None:
+        """What was said when objects were erased, which they cannot say any more."""
+        study, series, sets = said["study"], said["series"], said["sets"]
+        self._row = {name: value for name, value in study.items() if name not in _COUNTED}
+        told = json.loads(study["facts"])
+        names = (*_TOLD_SCALARS, *_TOLD_SETS)
+        values: list[Any] = [frozenset(value) if isinstance(value, list) else value for value in told[: len(names)]]
+        self._facts = StudyFacts(**dict(zip(names, values, strict=True)))
+        for uid, row in series.items():
+            fixed = {name: value for name, value in row.items() if name not in ("instance_count", "differs")}
+            self._series[uid] = (fixed, json.loads(row["differs"]))
+        self._modalities = {value for value, _, current in sets["study_modality"] if current}
 
     @property
     def empty(self) -> bool:
         """Whether there is no object of it."""
-        return self._first is None
+        return not self._kept
 
     def study(self, labels: frozenset[str]) -> Row:
         """The study's row, but for its key."""
-        assert self._first is not None
-        facts = self._first.facts
-        told = [getattr(facts, name) for name in _TOLD_SCALARS]
-        told += [sorted(getattr(facts, name)) for name in _TOLD_SETS]
+        assert self._facts is not None
+        told = [getattr(self._facts, name) for name in _TOLD_SCALARS]
+        told += [sorted(getattr(self._facts, name)) for name in _TOLD_SETS]
         told.append(sorted(labels))
         return {
-            **self._first.study,
-            "sort_date": facts.study_date or 0,
+            **self._row,
             "facts": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
             "modalities_in_study_text": "\\".join(sorted(self._modalities)) or None,
             "sop_classes_in_study_text": "\\".join(sorted(self._sop_classes)),
             "series_count": len(self._series),
-            "instance_count": self._instances,
+            "instance_count": self._kept.total(),
         }
 
     def series(self) -> Mapping[str, Row]:
         """The rows of its series by UID, but for their keys."""
+        counts: Counter[str] = Counter()
+        for (uid, _), count in self._kept.items():
+            counts[uid] += count
         return {
             uid: {
                 **first,
-                "instance_count": count[0],
+                "instance_count": counts[uid],
                 "differs": json.dumps(otherwise, ensure_ascii=False, sort_keys=True),
             }
-            for uid, (first, otherwise, count) in self._series.items()
+            for uid, (first, otherwise) in self._series.items()
         }
 
     def sets(self, labels: frozenset[str]) -> Mapping[str, set[tuple[Any, ...]]]:
         """The rows of the tables of sets, by table, but for the study's key."""
-        assert self._first is not None
-        facts = self._first.facts
+        assert self._facts is not None
+        fixed, current = self._facts.modalities, self._modalities
         return {
             "study_label": {(value,) for value in labels},
-            "study_physician": {(value,) for value in facts.performing_physicians},
-            "study_body_part": {(value,) for value in facts.body_parts},
-            "study_modality": {(value, int(value in facts.modalities)) for value in self._modalities},
+            "study_physician": {(value,) for value in self._facts.performing_physicians},
+            "study_body_part": {(value,) for value in self._facts.body_parts},
+            "study_modality": {(value, int(value in fixed), int(value in current)) for value in fixed | current},
             "study_sop_class": {(value,) for value in self._sop_classes},
         }
+
+    @property
+    def _sop_classes(self) -> set[str]:
+        return {sop_class for _, sop_class in self._kept}
+
+
+def _values(text: str | None) -> list[str]:
+    return text.split("\\") if text else []
 
 
 def _otherwise(fixed: StudyFacts, later: StudyFacts) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _PAGE: Final = 500
 _TOLD: Final = 100
 """Problems that SQLite tells of one check."""
 SET_TABLES: Final = ("study_label", "study_physician", "study_body_part", "study_modality", "study_sop_class")
+OUTLASTING: Final = ("absent_label", "study_hold", "tombstone", "erasure")
 _FILED: Final = """
     SELECT instance.*, series.series_uid AS "filed.series", study.study_uid AS "filed.study" FROM instance
     LEFT JOIN series ON series.id = instance.series_fk LEFT JOIN study ON study.id = series.study_fk
@@ -132,9 +133,17 @@ class IndexFile:
         finally:
             self._connection.execute("COMMIT")
 
+    def outlasting(self) -> tuple[int, dict[str, list[Row]]]:
+        """The position, and at that moment the rows of the tables that outlast a study's own."""
+        self._connection.execute("BEGIN")
+        try:
+            return self.position(), {name: self._rows(f"SELECT * FROM {name}") for name in OUTLASTING}  # noqa: S608
+        finally:
+            self._connection.execute("COMMIT")
+
     def _check_state(self, findings: Findings) -> bool:
         state = dict(self._all("SELECT key, value FROM index_state"))
-        for key in sorted(set(state) - {"schema", "position", "rebuilding"}, key=str):
+        for key in sorted(set(state) - {"schema", "position", "rebuilding", "generation"}, key=str):
             findings.add(f"index: its state has an entry {key!r}, which is not part of it")
         if state.get("schema") != SCHEMA_VERSION:
             findings.add("index: it is not of this release's schema")

@@ -37,8 +37,11 @@ class Line:
     """One verified record."""
 
     sequence: int
+    time: str
     event: str
     facts: dict[str, Any]
+    index: dict[str, Any] | None
+    """What the index said of the study of an erased object, out of the provenance; None if nothing is kept of it."""
 
 
 class LedgerLines:
@@ -122,6 +125,7 @@ class LedgerLines:
             fields = json.loads(body + b"}")
             keys, number, event, facts = list(fields), fields["seq"], fields["event"], fields["facts"]
             previous, sealed = fields["prev"], base64.b64decode(fields["provenance"], validate=True)
+            time = str(fields["time"])
         except (ValueError, KeyError, TypeError):
             raise LedgerDamaged(f"record {sequence} of the ledger has no form that this release reads") from None
         if keys != _KEYS or not isinstance(event, str) or not isinstance(facts, dict):
@@ -130,9 +134,10 @@ class LedgerLines:
             raise LedgerDamaged(f"record {sequence} of the ledger does not follow the one before")
         place = sequence.to_bytes(8, "big") + bytes.fromhex(self._previous)
         try:
-            self._provenance.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place)
+            provenance = json.loads(self._provenance.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place))
+            said = provenance.get("index") if isinstance(provenance, dict) and event == "erased" else None
         except (InvalidTag, ValueError):
             raise LedgerDamaged(f"the provenance of record {sequence} of the ledger cannot be opened") from None
         self._previous = hashlib.sha256(line).hexdigest()
         self.sequence = sequence
-        return Line(sequence, event, facts)
+        return Line(sequence, time, event, facts, said if isinstance(said, dict) else None)

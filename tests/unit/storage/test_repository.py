@@ -333,7 +333,7 @@ def test_a_label_for_a_study_that_is_not_kept_is_refused(world, repository):
 
 def test_only_known_events_are_recorded(repository):
     assert repository.record("authority", {"what": "node added"}, {"actor": {}}).sequence == 1
-    for event in ("stored", "erased", ""):
+    for event in ("stored", "restored", "shredded", ""):
         with pytest.raises(ValueError, match="not an event"):
             repository.record(event, {}, {})
 

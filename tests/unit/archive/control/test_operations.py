@@ -20,6 +20,7 @@ from archive.enforcement.attributes import is_keyword
 from archive.errors import AuditUnavailable, UsageInvalid
 from archive.home import Home
 from archive.metrics import Metrics
+from archive.rebuild_state import LiveRebuild
 from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
 from archive.records.overrides import OverrideRecords
@@ -57,6 +58,25 @@ class Reader:
         yield [Match] * 3
 
 
+class Removed:
+    """Holds, and nothing that was taken away."""
+
+    def __init__(self):
+        self.studies = set()
+
+    def knows(self, uid):
+        return uid == STUDY
+
+    def held(self, uid):
+        return uid in self.studies
+
+    def holds(self):
+        return sorted(self.studies)
+
+    def of_study(self, uid):
+        return iter(())
+
+
 class Repository:
     """Ledger and trail in one list; can be made to refuse."""
 
@@ -64,6 +84,7 @@ class Repository:
         self.told = []
         self.refuse = None
         self.reader = Reader()
+        self.removed = Removed()
 
     def record(self, event, facts, provenance):
         if self.refuse:
@@ -72,6 +93,9 @@ class Repository:
         if event in ("labelled", "unlabelled"):
             change = self.reader.labels.add if event == "labelled" else self.reader.labels.discard
             change(facts["label"])
+        if event in ("held", "released"):
+            change = self.removed.studies.add if event == "held" else self.removed.studies.discard
+            change(facts["study_uid"])
 
 
 class Audit:
@@ -111,6 +135,7 @@ def archive(tmp_path, own_authority):
             overrides=OverrideRecords(database),
             repository=Repository(),
             metrics=Metrics(),
+            rebuild=LiveRebuild(),
             _held=held.pop_all(),
         )
     database.close()
@@ -209,6 +234,7 @@ def test_what_cannot_be_told_does_not_happen(archive, do, refusal):
         "user.enable": {"name": "alice", "enabled": False},
         "user.passcode": {"name": "alice", "passcode_hash": HASH + "x"},
         "study.label": {"study_uid": STUDY, "labels": ["research"]},
+        "study.hold": {"study_uid": STUDY, "why": "a court"},
         "policy.reload": {},
     }.items():
         with pytest.raises(type(refusal)):
@@ -274,6 +300,11 @@ def test_a_user_comes_changes_and_goes_and_no_hash_is_shown_or_told(archive, do)
         ("study.label", {"study_uid": "../x", "labels": ["research"]}, InvalidIdentifier),
         ("study.label", {"study_uid": STUDY, "labels": ["two words"]}, UsageInvalid),
         ("study.label", {"study_uid": STUDY, "labels": [""]}, UsageInvalid),
+        ("study.hold", {"study_uid": "1.2.9", "why": "a court"}, UsageInvalid),
+        ("study.hold", {"study_uid": STUDY, "why": " "}, UsageInvalid),
+        ("study.delete", {"study_uid": STUDY, "reason": "spite"}, UsageInvalid),
+        ("study.restore", {"study_uid": STUDY}, UsageInvalid),
+        ("study.erase", {"study_uid": STUDY}, UsageInvalid),
         ("study.list", {"limit": 0.5}, UsageInvalid),
         ("study.list", {"limit": -1}, UsageInvalid),
         ("policy.explain", {"action": "Fly", "node": "CT1"}, UsageInvalid),
@@ -302,9 +333,22 @@ def test_labels_come_and_go_one_event_each_and_none_for_no_change(archive, do):
     ]
 
 
+def test_a_hold_comes_and_goes_with_its_reason_and_saying_so_twice_is_one_event(archive, do):
+    for _ in range(2):
+        assert do("study.hold", study_uid=STUDY, why="a court asks") == {"study_uid": STUDY, "held": True}
+    assert do("study.list", limit=1)[0]["held"] is True
+    for _ in range(2):
+        assert do("study.hold", study_uid=STUDY, why="it was settled", release=True)["held"] is False
+    assert [(event, facts) for event, facts, _ in archive.repository.told] == [
+        ("held", {"study_uid": STUDY}),
+        ("released", {"study_uid": STUDY}),
+    ]
+    assert "a court asks" in archive.repository.told[0][2]["description"]
+
+
 def test_studies_are_listed_without_names_up_to_a_limit(archive, do):
     listed = do("study.list", limit=2)
-    assert listed == [{"study_uid": STUDY, "study_date": 20260102, "modalities": [], "labels": []}] * 2
+    assert listed == [{"study_uid": STUDY, "study_date": 20260102, "modalities": [], "labels": [], "held": False}] * 2
     assert len(do("study.list")) == 3
 
 

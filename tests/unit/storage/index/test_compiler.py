@@ -111,7 +111,8 @@ def insert(connection: Connection, key: int, row: dict[str, object]) -> dict[str
         for value in row[name]:
             connection.execute(table.insert().values(study_fk=key, value=value))
     for value in fixed | later:
-        connection.execute(STUDY_MODALITY.insert().values(study_fk=key, value=value, fixed=value in fixed))
+        marks = {"fixed": value in fixed, "current": True}
+        connection.execute(STUDY_MODALITY.insert().values(study_fk=key, value=value, **marks))
     return {**row, "modalities_in_study": fixed | later}
 
 

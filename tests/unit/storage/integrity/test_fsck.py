@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import LedgerDamaged
+from storage.events import NamedInstance, facts_naming
 from storage.index.schema import METADATA
 from storage.instance import Splice
 from storage.integrity import fsck, ledger
@@ -27,9 +28,18 @@ from storage.ports import BlobStore, LedgerEntry
 from storage.transfer_syntax import DEFLATED_LITTLE, EXPLICIT_BIG, IMPLICIT_LITTLE
 from tests.simulators import object_store
 from tests.simulators.memory_archive import encoded, image
-from tests.simulators.object_store import ObjectStore, data_set, declared, element, sealed, signer, store
+from tests.simulators.object_store import (
+    ObjectStore,
+    data_set,
+    declared,
+    element,
+    sealed,
+    signer,
+    signer_certificate,
+    store,
+)
 
-OURS = frozenset({sha256(signer()._certificate).digest()})
+OURS = frozenset({sha256(signer_certificate()).digest()})
 """Fingerprint of the signer of the tests."""
 
 
@@ -108,6 +118,29 @@ def fill(kept: Kept) -> None:
     kept.store.stop()
 
 
+def take_away(kept: Kept) -> None:
+    """Every kind of end: taken away, restored, erased; of a part of a study and of all of it; and what outlasts it."""
+    repository = kept.store.start()
+    store(repository, picture("1.7", "1.2", "1.6", CT, BERTA), "1.7")
+    store(repository, picture("3.1", "3.2", "3.3", SR), "3.1")
+    repository.record("labelled", {"study_uid": "3.2", "label": "restricted"}, {})
+    repository.record("held", {"study_uid": "2.2"}, {})
+    first, last = named(repository, "1.1"), named(repository, "1.5", "1.7")
+    third = named(repository, "3.1")
+    for study, instances in (("1.2", first), ("1.2", last), ("3.2", third)):
+        facts = facts_naming(study, instances, reason="113037", note="9.1", comes_back=study == "3.2")
+        repository.record("tombstoned", facts, {})
+    repository.restore("1.2", last[1:], {})
+    repository.record("erased", facts_naming("1.2", first), {})
+    repository.record("erased", facts_naming("3.2", third), {})
+    kept.store.stop()
+
+
+def named(repository, *instances):
+    found = repository.reader.lookup(instances)
+    return [NamedInstance(uid, it.stored.object_id, it.stored.address) for uid, it in sorted(found.items())]
+
+
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory) -> Kept:
     kept = Kept(tmp_path_factory.mktemp("filled"))
@@ -115,13 +148,31 @@ def filled(tmp_path_factory) -> Kept:
     return kept
 
 
+@pytest.fixture(scope="module")
+def thinned_out(tmp_path_factory) -> Kept:
+    kept = Kept(tmp_path_factory.mktemp("thinned"))
+    fill(kept)
+    take_away(kept)
+    return kept
+
+
 @pytest.fixture
-def kept(filled, tmp_path) -> Iterator[Kept]:
+def kept(filled, tmp_path) -> Kept:
     """A copy to be damaged."""
+    return copied(filled, tmp_path)
+
+
+@pytest.fixture
+def thin(thinned_out, tmp_path) -> Kept:
+    """A copy, to be damaged, of one of which things were taken away."""
+    return copied(thinned_out, tmp_path)
+
+
+def copied(kept: Kept, folder: Path) -> Kept:
     copy = Kept.__new__(Kept)
-    copy.store = filled.store
-    copy.place = Place(tmp_path / "copy")
-    shutil.copytree(filled.place.root, copy.place.root)
+    copy.store = kept.store
+    copy.place = Place(folder / "copy")
+    shutil.copytree(kept.place.root, copy.place.root)
     return copy
 
 
@@ -142,6 +193,13 @@ def objects(kept: Kept) -> list[Path]:
 def test_what_is_as_it_was_written_has_no_fault(filled, full, live):
     report = fsck.check(filled.place, filled.store.keyring, OURS, full=full, being_written=live)
     assert report == fsck.Report(objects=4, ledger_position=8, index_position=8, faults=())
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("live", [False, True])
+def test_what_was_taken_away_as_the_ledger_says_is_no_fault(thin, full, live):
+    report = fsck.check(thin.place, thin.store.keyring, OURS, full=full, being_written=live)
+    assert report == fsck.Report(objects=4, ledger_position=18, index_position=18, faults=())
 
 
 def test_an_archive_that_holds_nothing_yet_has_no_fault(empty):
@@ -236,14 +294,18 @@ def test_a_ledger_that_ends_inside_a_record_is_a_fault_unless_somebody_writes(ke
     assert any("ends inside record 9" in fault for fault in kept.faults())
 
 
+EMPTY_AT_REST = "erasure"
+
+
 def columns() -> list[tuple[str, str]]:
     """Every column, but the key of an instance: nothing refers to it, and its order has a test of its own."""
     found = [(table.name, column.name) for table in METADATA.sorted_tables for column in table.columns]
-    return [place for place in found if place != ("instance", "id")]
+    return [place for place in found if place != ("instance", "id") and place[0] != EMPTY_AT_REST]
 
 
 @pytest.mark.parametrize(("table", "column"), columns())
-def test_a_changed_value_in_any_column_is_found(kept, table, column):
+def test_a_changed_value_in_any_column_is_found(thin, table, column):
+    kept = thin
     with closing(sqlite3.connect(kept.place.index)) as connection:
         rows = connection.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL").fetchall()
     value = rows[0][0] if rows else None
@@ -269,10 +331,50 @@ def test_bytes_that_are_no_text_any_more_are_a_fault_of_their_column(kept):
     assert any("patient_name" in fault for fault in kept.faults())
 
 
-@pytest.mark.parametrize("table", [table.name for table in METADATA.sorted_tables])
-def test_rows_that_were_removed_are_found(kept, table):
-    kept.change_index(f"DELETE FROM {table}")
-    assert kept.faults()
+@pytest.mark.parametrize("table", [table.name for table in METADATA.sorted_tables if table.name != EMPTY_AT_REST])
+def test_rows_that_were_removed_are_found(thin, table):
+    thin.change_index(f"DELETE FROM {table}")
+    assert thin.faults()
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tombstone SET erased = NULL",
+        "UPDATE tombstone SET comes_back = 1 - comes_back",
+        "INSERT INTO study_hold VALUES ('1.2')",
+        "INSERT INTO absent_label VALUES ('3.2', 'research')",
+        "UPDATE absent_label SET study_uid = '2.2'",
+        "UPDATE instance SET ledger_sequence = 7 WHERE sop_instance_uid = '1.7'",
+    ],
+)
+def test_what_outlasts_a_study_and_was_turned_is_found(thin, statement, live):
+    thin.change_index(statement)
+    assert thin.faults(live=live)
+
+
+def test_an_object_that_the_ledger_says_is_erased_must_be_gone(thin):
+    lines = LedgerLines(thin.place.ledger, thin.store.keyring.ledger_key)
+    with closing(lines):
+        (name, *_) = [it[2] for line in lines.more() if line.event == "erased" for it in line.facts["instances"]]
+    shutil.copy2(objects(thin)[0], thin.place.blobs / "objects" / name[:2] / name)
+    assert any("is not in the ledger" in fault for fault in thin.faults(full=False))
+
+
+def test_an_object_that_was_taken_away_must_still_be_whole(thin):
+    good = {path: path.read_bytes() for path in objects(thin)}
+    for path, content in good.items():
+        path.chmod(0o600)
+        path.write_bytes(content[:-50] + bytes([content[-50] ^ 1]) + content[-49:])
+        assert thin.faults(), path
+        path.write_bytes(content)
+
+
+def test_an_erasure_that_was_not_carried_out_is_a_fault_unless_somebody_does(thin):
+    thin.change_index("INSERT INTO erasure VALUES (x'00')")
+    assert any("erasure" in fault for fault in thin.faults())
+    assert thin.faults(live=True) == ()
 
 
 @pytest.mark.parametrize(
@@ -281,8 +383,9 @@ def test_rows_that_were_removed_are_found(kept, table):
         "INSERT INTO study_label SELECT id, 'restricted' FROM study WHERE study_uid = '2.2'",
         "INSERT INTO study_label VALUES (77, 'restricted')",
         "INSERT INTO study_physician SELECT id, 'Mallory' FROM study",
-        "INSERT INTO study_modality SELECT id, 'MR', 1 FROM study",
+        "INSERT INTO study_modality SELECT id, 'MR', 1, 1 FROM study",
         "UPDATE study_modality SET fixed = 1",
+        "UPDATE study_modality SET current = 0",
         "INSERT INTO index_state VALUES ('more', 'x')",
         "UPDATE index_state SET value = 'yes' WHERE key = 'rebuilding' OR key = 'schema'",
         "UPDATE index_state SET value = '7' WHERE key = 'position'",

@@ -1,0 +1,63 @@
+"""What the index answers about what was taken away: tombstones and holds. What is kept: `storage.index.reader`."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, select
+
+from storage.index.engine import IndexEngine
+from storage.index.removal import Tombstone, is_held, is_known, tombstone_of, tombstones
+from storage.index.schema import STUDY_HOLD, TOMBSTONE
+
+_PAGE: Final = 500
+
+
+class RemovedReader:
+    """Reads through any engine, beside the writer or without one. Safe to share among threads.
+
+    Raises:
+        IndexFault: from every method; the database failed.
+    """
+
+    def __init__(self, engine: IndexEngine) -> None:
+        self._engine = engine
+
+    def tombstone(self, sop_instance_uid: str) -> Tombstone | None:
+        """What became of an object that was taken away; None if none was under this UID."""
+        with self._engine.reading() as connection:
+            return tombstones(connection, [sop_instance_uid]).get(sop_instance_uid)
+
+    def of_study(self, study_uid: str) -> Iterator[Tombstone]:
+        """What was taken away of a study and is not erased."""
+        return self._waiting(TOMBSTONE.c.study_uid == study_uid)
+
+    def before(self, time: str) -> Iterator[Tombstone]:
+        """What was taken away of any study before a time (ISO 8601, UTC) and is not erased."""
+        return self._waiting(TOMBSTONE.c.time < time)
+
+    def held(self, study_uid: str) -> bool:
+        """Whether a study is on hold."""
+        with self._engine.reading() as connection:
+            return is_held(connection, study_uid)
+
+    def holds(self) -> list[str]:
+        """Every study on hold."""
+        with self._engine.reading() as connection:
+            return list(connection.scalars(select(STUDY_HOLD.c.study_uid).order_by(STUDY_HOLD.c.study_uid)))
+
+    def knows(self, study_uid: str) -> bool:
+        """Whether anything of a study is kept, or was taken away and not erased."""
+        with self._engine.reading() as connection:
+            return is_known(connection, study_uid)
+
+    def _waiting(self, condition: ColumnElement[bool]) -> Iterator[Tombstone]:
+        """In pages: no statement stays open while one of them is dealt with."""
+        after = ""
+        statement = select(*TOMBSTONE.c).where(condition, TOMBSTONE.c.erased.is_(None))
+        while rows := self._page(statement.where(TOMBSTONE.c.sop_instance_uid > after)):
+            after = rows[-1][0]
+            yield from map(tombstone_of, rows)
+
+    def _page(self, statement: Any) -> list[Any]:
+        with self._engine.reading() as connection:
+            return list(connection.execute(statement.order_by(TOMBSTONE.c.sop_instance_uid).limit(_PAGE)).all())
