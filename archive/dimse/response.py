@@ -7,7 +7,8 @@ import struct
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 from archive.dimse.character_sets import Encoder, Unencodable, encoders
 from archive.dimse.identifier import CHARACTER_SET, LONG_VRS, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, dictionary_vr
@@ -31,12 +32,16 @@ class _Part:
     vr: str
     at: int
     """Where its value stands in a match; -1 where it never has one."""
-    head: bytes
-    """Tag and VR."""
     empty: bytes
     """The element with no value, or with the one that it has in every response."""
     pad: bytes
     number: str | None
+
+
+_SHORT_VALUE: Final = 80
+"""Values below this many characters take the shortcut."""
+_Shortcut: TypeAlias = tuple[int, tuple[bytes, ...] | None, bytes, bytes]
+"""Of one element: its place in a match, what stands before a value of each length, the element empty, its padding."""
 
 
 class ResponseWriter:
@@ -71,8 +76,6 @@ class ResponseWriter:
         self._syntax = syntax
         self._elements = _Elements(syntax)
         self._encoders = encoders(character_set)
-        self._length = struct.Struct(("<" if syntax.little_endian else ">") + "L").pack
-        self._short = struct.Struct(("<" if syntax.little_endian else ">") + "H").pack
         fixed = {QUERY_RETRIEVE_LEVEL: level, RETRIEVE_AE_TITLE: retrieve_ae_title}
         if online:
             fixed[INSTANCE_AVAILABILITY] = "ONLINE"
@@ -82,30 +85,27 @@ class ResponseWriter:
             for tag in sorted({*fixed, *returned} - {CHARACTER_SET})
             if tag in places or dictionary_vr(tag) is not None
         ]
+        self._fast, self._last = self._shortcuts()
 
     def encode(self, match: Match) -> bytes:
         """One match. A value that has no form in its VR is answered with zero length, as an unknown one is."""
         row = match.row
-        parts = []
-        for part in self._parts:
-            value = row[part.at] if part.at >= 0 else None
+        parts: list[bytes] = []
+        add = parts.append
+        for at, heads, empty, pad in self._fast:
+            value = row[at]
             if not value:
-                parts.append(part.empty)
+                add(empty)
                 continue
-            if type(value) is not str or part.number is not None or not value.isascii():
+            if type(value) is not str:
                 return self._encode_wide(match)
             raw = value.encode()
             length = len(raw)
-            if length & 1:
-                raw += part.pad
-                length += 1
-            if len(part.head) == 6:
-                if length > _MAX_SHORT:
-                    parts.append(part.empty)
-                    continue
-                parts += (part.head, self._short(length), raw)
-            else:
-                parts += (part.head, self._length(length), raw)
+            if length != len(value) or length >= _SHORT_VALUE or heads is None:
+                return self._encode_wide(match)
+            add(heads[length])
+            add(raw if not length & 1 else raw + pad)
+        add(self._last)
         return b"".join(parts)
 
     def _encode_wide(self, match: Match) -> bytes:
@@ -131,12 +131,32 @@ class ResponseWriter:
             vr, raw = self._elements.value(part.vr, value, text)
         return self._elements.element(part.tag, vr, raw)
 
+    def _shortcuts(self) -> tuple[list[_Shortcut], bytes]:
+        """What `encode` goes by: elements that never change are put before the next one that does."""
+        fast: list[_Shortcut] = []
+        before = b""
+        for part in self._parts:
+            if part.at < 0:
+                before += part.empty
+                continue
+            heads = _heads(self._syntax, part.tag, part.vr, before) if part.number is None else None
+            fast.append((part.at, heads, before + part.empty, part.pad))
+            before = b""
+        return fast, before
+
     def _part(self, tag: int, at: int, fixed: str) -> _Part:
         vr = dictionary_vr(tag) or "UN"
         empty = self._elements.element(tag, vr, fixed.encode("ascii"))
-        wide = not self._syntax.explicit or vr in LONG_VRS
-        head = self._elements.element(tag, vr, b"")[: -4 if wide else -2]
-        return _Part(tag, vr, at, head, empty, b"\0" if vr == "UI" else b" ", NUMBERS.get(vr))
+        return _Part(tag, vr, at, empty, b"\0" if vr == "UI" else b" ", NUMBERS.get(vr))
+
+
+@lru_cache(maxsize=1024)
+def _heads(syntax: TransferSyntax, tag: int, vr: str, before: bytes) -> tuple[bytes, ...]:
+    """What stands before a value of an element, by the value's length without padding."""
+    elements = _Elements(syntax)
+    even = range(0, _SHORT_VALUE + 1, 2)
+    heads = [before + elements.element(tag, vr, b" " * size)[: -size or None] for size in even]
+    return tuple(heads[(size + 1) // 2] for size in range(_SHORT_VALUE))
 
 
 class _Text:

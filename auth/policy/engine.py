@@ -5,7 +5,7 @@
 3. Obligations of everything that permits are united; one that this release does not implement denies.
 4. Whatever fails on the way denies. Nothing here raises because of what was asked.
 
-Where the answer does not depend on the study it is remembered, under everything it does depend on: the policy set,
+Answers are remembered, under everything that they depend on: what the policies read of the study, the policy set,
 the subjects with their roles and attributes, the action, and those circumstances that some policy reads: only where one
 reads the clock is a question asked again each minute.
 """
@@ -44,6 +44,9 @@ from auth.policy.wording import obligation_lines, residual_lines, summary, verdi
 MAX_REMEMBERED: Final = 2048
 """Questions remembered at once; at one more all are forgotten."""
 
+MAX_STUDIES_REMEMBERED: Final = 256
+"""Kinds of studies, as far as policies tell them apart, of which a decision is remembered under one question."""
+
 _NO_PERSON: Final = "no person: the roles of a node alone never allow it"
 Study: TypeAlias = tuple[str, Mapping[str, object]]
 """Study Instance UID and Cedar attributes."""
@@ -68,6 +71,8 @@ class _Prepared:
     attributes: frozenset[str] = frozenset()
     """What the policies that can concern these subjects and this action read of a study."""
     names_studies: bool = False
+    decided: dict[object, Decision] = field(default_factory=dict, compare=False)
+    """Decisions about studies, by what policies read of them: the same question has the same answer."""
 
 
 @dataclass(slots=True)
@@ -188,7 +193,14 @@ def _decide_all(edition: _Edition, request: AccessRequest, studies: Sequence[Stu
         if prepared.decision is not None:
             return [prepared.decision] * len(studies)
         keys = [_as_read(prepared, study) for study in studies]
-        decisions = _decided_by_key(edition, prepared, dict(zip(keys, studies, strict=True)))
+        known = prepared.decided
+        new = {key: study for key, study in zip(keys, studies, strict=True) if key not in known}
+        decisions = {key: known[key] for key in keys if key in known}
+        if new:
+            decisions |= _decided_by_key(edition, prepared, new)
+            if len(known) + len(new) > MAX_STUDIES_REMEMBERED:
+                known.clear()
+            known.update((key, decisions[key]) for key in list(new)[:MAX_STUDIES_REMEMBERED])
         return [decisions[key] for key in keys]
     except Exception as error:  # noqa: BLE001 - whatever goes wrong while deciding is a denial
         return [_failed(error)] * len(studies)

@@ -10,13 +10,22 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final, assert_never
 
-from sqlalchemy import Column, ColumnElement, Text, and_, false, not_, null, or_, select, true
+from sqlalchemy import Column, ColumnElement, Text, and_, bindparam, false, not_, null, or_, select, true
 from sqlalchemy.sql.elements import Grouping
 
 from storage.errors import IndexFault
 from storage.index.columns import ATTRIBUTES, ELEMENTS, SCALAR_FACTS, Level, columns_of
 from storage.index.documents import Values, documents_in
 from storage.index.levels import level_of
+from storage.index.parameters import (
+    bound_names,
+    glob_text,
+    like_text,
+    merged_parts,
+    pattern_name,
+    scalar_name,
+    successor,
+)
 from storage.index.predicate import (
     AllOf,
     AnyOf,
@@ -28,7 +37,9 @@ from storage.index.predicate import (
     OneOf,
     OnlyHolds,
     Operator,
+    Parameter,
     Pattern,
+    PatternParameter,
     Predicate,
     Present,
     Scalar,
@@ -88,7 +99,6 @@ _COMPARE: Final[dict[Operator, Callable[[Any, Any], Any]]] = {
 }
 _CHUNK: Final = 16
 _OR, _AND = 2, 3  # how SQLAlchemy ranks its own, so that parentheses come out right
-_LAST_CODE_POINT: Final = "\U0010ffff"
 
 
 def compile_predicate(predicate: Predicate, level: Level, dialect: str = "sqlite") -> Condition:
@@ -156,37 +166,53 @@ class _Compiler:
 
     def _compare(self, column: ColumnElement[Any], comparison: Operator, value: Scalar) -> Condition:
         if _comparable(column, value):
-            return _condition(_COMPARE[comparison](column, value))
+            return _condition(_COMPARE[comparison](column, _bound(column, value)))
         if comparison in ("==", "!="):
             return _never(column) if comparison == "==" else _always(column)
         return _condition(null())
 
     def _one_of(self, column: ColumnElement[Any], values: Sequence[Scalar], negated: bool) -> Condition:
-        usable = [value for value in values if _comparable(column, value)]
+        usable = [_bound(column, value) for value in values if _comparable(column, value)]
         if not usable:
             return _always(column) if negated else _never(column)
         return column.not_in(usable) if negated else column.in_(usable)
 
-    def _pattern_of(self, column: ColumnElement[Any], parts: Sequence[str | Wild], negated: bool) -> Condition:
+    def _pattern_of(
+        self, column: ColumnElement[Any], parts: Sequence[str | Wild] | PatternParameter, negated: bool
+    ) -> Condition:
         if not isinstance(column.type, Text):
             return _always(column) if negated else _never(column)
-        matches = self._matches(column, parts)
+        if isinstance(parts, PatternParameter):
+            matches = self._matches_later(column, parts)
+        else:
+            matches = self._matches(column, parts)
         return not_(matches) if negated else matches
+
+    def _matches_later(self, column: ColumnElement[Any], parts: PatternParameter) -> Condition:
+        """As `_matches`, for a pattern that is given when the statement runs."""
+        pattern = bindparam(pattern_name(parts.number), "", type_=Text())
+        if not self._sqlite:
+            return _condition(column.like(pattern, escape="\\"))
+        matches = _condition(column.bool_op("GLOB")(pattern))
+        if not parts.anchored:
+            return matches
+        low, high = (bindparam(name, "", type_=Text()) for name in bound_names(parts.number))
+        return and_(_condition(column >= low), _condition(column < high), matches)
 
     def _matches(self, column: ColumnElement[Any], parts: Sequence[str | Wild]) -> Condition:
         """Whether the text matches as a whole; on SQLite a literal beginning becomes a range that an index can use."""
         if any(isinstance(part, str) and "\0" in part for part in parts):
             return _never(column)  # no stored text holds a NUL, and a pattern would end there
-        merged = _merged(parts)
+        merged = merged_parts(parts)
         if not any(isinstance(part, Wild) for part in merged):
             return _condition(column == "".join(part for part in merged if isinstance(part, str)))
         if not self._sqlite:
-            return _condition(column.like(_like(merged), escape="\\"))
-        matches = _condition(column.bool_op("GLOB")(_glob(merged)))
+            return _condition(column.like(like_text(merged), escape="\\"))
+        matches = _condition(column.bool_op("GLOB")(glob_text(merged)))
         if not isinstance(merged[0], str):
             return matches
         bounds = [_condition(column >= merged[0])]
-        if (beyond := _successor(merged[0])) is not None:
+        if (beyond := successor(merged[0])) is not None:
             bounds.append(_condition(column < beyond))
         return and_(*bounds, matches)
 
@@ -260,7 +286,15 @@ class _ValueCompiler(_Compiler):
 
 
 def _comparable(column: ColumnElement[Any], value: Scalar) -> bool:
-    return isinstance(value, str) == isinstance(column.type, Text)
+    kind = value.kind if isinstance(value, Parameter) else type(value)
+    return issubclass(kind, str) == isinstance(column.type, Text)
+
+
+def _bound(column: ColumnElement[Any], value: Scalar) -> Any:
+    """A value as the statement has it: itself, or a parameter of the same type as the column."""
+    if isinstance(value, Parameter):
+        return bindparam(scalar_name(value.number), value.kind(), type_=column.type)
+    return value
 
 
 def _never(column: ColumnElement[Any]) -> Condition:
@@ -290,39 +324,3 @@ def _joined(combine: Callable[..., Condition], terms: Sequence[Condition]) -> Co
     half = len(terms) // 2
     left, right = _joined(combine, terms[:half]), _joined(combine, terms[half:])
     return _condition(left.bool_op(name, precedence=precedence)(right))
-
-
-def _merged(parts: Sequence[str | Wild]) -> list[str | Wild]:
-    """Adjacent literals joined, empty ones dropped, runs of ``*`` made one."""
-    merged: list[str | Wild] = []
-    for part in parts:
-        last = merged[-1] if merged else None
-        if part == "" or (part is Wild.ANY and last is Wild.ANY):
-            continue
-        if isinstance(part, str) and isinstance(last, str):
-            merged[-1] = last + part
-        else:
-            merged.append(part)
-    return merged
-
-
-def _glob(parts: Sequence[str | Wild]) -> str:
-    """A GLOB pattern in which only the wildcards are special."""
-    bracketed = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
-    return "".join(part.value if isinstance(part, Wild) else part.translate(bracketed) for part in parts)
-
-
-def _like(parts: Sequence[str | Wild]) -> str:
-    r"""A LIKE pattern, escaped with ``\``, in which only the wildcards are special."""
-    wild = {Wild.ANY: "%", Wild.ONE: "_"}
-    escaped = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
-    return "".join(wild[part] if isinstance(part, Wild) else part.translate(escaped) for part in parts)
-
-
-def _successor(prefix: str) -> str | None:
-    """The least text above every text that begins with the prefix; None if there is none."""
-    head = prefix.rstrip(_LAST_CODE_POINT)
-    if not head:
-        return None
-    following = ord(head[-1]) + 1
-    return head[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)

@@ -5,9 +5,23 @@ its way to the peer, and what is stored meanwhile neither shifts nor repeats a r
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, Select, Table, Text, bindparam, cast, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Dialect,
+    FromClause,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from storage.index.columns import BY_TAG, ELEMENTS, Level
 from storage.index.compiler import compile_predicate
@@ -17,6 +31,7 @@ from storage.index.facts import facts_of
 from storage.index.levels import level_of
 from storage.index.matching import FindQuery
 from storage.index.moments import FIRST_DATE, LAST_DATE
+from storage.index.parameters import Apart
 from storage.index.predicate import Predicate, all_of
 from storage.index.prepared import Paged
 from storage.index.schema import INSTANCE, SERIES, STUDY
@@ -63,58 +78,73 @@ def matches(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int) 
 
     Studies come newest first, patients by their ID, series and images as they were stored.
     """
-    match query.level:
-        case Level.PATIENT:
-            return _patients(engine, query, scope, page)
-        case Level.STUDY:
-            return _studies(engine, query, scope, page)
-        case _:
-            return _below(engine, query, scope, page)
+    apart = Apart(query.predicate)
+    shape = _shape(query.level, query.returned)
+    arguments = apart.arguments(engine.dialect.name)
+    for position in _positions(query):
+        bounded = "first" in position
+        paged = _statement(engine.dialect, query.level, query.returned, apart.predicate, scope, page, bounded)
+        while True:
+            with engine.reading() as connection:
+                rows = paged.rows(connection, {**arguments, **position})
+            if rows:
+                yield shape.matches(query, rows)
+            if len(rows) < page:
+                break
+            position = {**position, "id": rows[-1][0], "order": rows[-1][1]}
 
 
-def _studies(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int) -> Iterator[list[Match]]:
-    """Newest first by (study date, row).
+def _positions(query: FindQuery) -> Iterator[dict[str, object]]:
+    """Where to begin reading; at the STUDY level newest first, by (study date, row).
 
     A range of dates is read as a range of the index and then, since unknown dates match, as the undated ones at its
     end: one condition with OR would read the index to its end for every query of the last few days.
     """
-    shape = _Shape(query)
-    statement = shape.select(STUDY.c.id, STUDY.c.sort_date).where(
-        compile_predicate(all_of(query.predicate, scope), Level.STUDY, engine.dialect.name),
-        tuple_(STUDY.c.sort_date, STUDY.c.id) < tuple_(bindparam("date", 0), bindparam("id", 0)),
-    )
-    statement = statement.order_by(STUDY.c.sort_date.desc(), STUDY.c.id.desc()).limit(page)
-    spans: list[tuple[int | None, int]] = [(None, LAST_DATE)]
-    if query.dates is not None:
-        spans = [query.dates, (None, FIRST_DATE)] if query.dates[0] > FIRST_DATE else [(None, query.dates[1])]
-    for first, last in spans:
-        # A bound that excludes nothing would still make the planner prefer this index to that of a name.
-        bounded = statement if first is None else statement.where(STUDY.c.sort_date >= first)
-        paged = Paged(bounded, engine.dialect)
-        date, after = last, _BEYOND_ANY_ID
-        while rows := _page(engine, paged, date=date, id=after):
-            after, date = rows[-1][0], rows[-1][1]
-            yield shape.matches(rows)
-            if len(rows) < page:
-                break
+    if query.level is not Level.STUDY:
+        yield {"id": 0, "order": "" if query.level is Level.PATIENT else 0}
+    elif query.dates is None:
+        yield {"id": _BEYOND_ANY_ID, "order": LAST_DATE}
+    elif query.dates[0] <= FIRST_DATE:
+        yield {"id": _BEYOND_ANY_ID, "order": query.dates[1]}
+    else:
+        # A bound that excludes nothing would make the planner prefer this index to that of a name, so only here.
+        yield {"id": _BEYOND_ANY_ID, "order": query.dates[1], "first": query.dates[0]}
+        yield {"id": _BEYOND_ANY_ID, "order": FIRST_DATE}
 
 
-def _below(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int) -> Iterator[list[Match]]:
-    shape = _Shape(query)
-    key = SERIES.c.id if query.level is Level.SERIES else INSTANCE.c.id
-    statement = shape.select(key, key).where(
-        compile_predicate(all_of(query.predicate, scope), query.level, engine.dialect.name), key > bindparam("after", 0)
-    )
-    paged = Paged(statement.order_by(key).limit(page), engine.dialect)
-    after = 0
-    while rows := _page(engine, paged, after=after):
-        after = rows[-1][0]
-        yield shape.matches(rows)
-        if len(rows) < page:
-            return
+@lru_cache(maxsize=512)
+def _statement(
+    dialect: Dialect,
+    level: Level,
+    returned: tuple[int, ...],
+    predicate: Predicate,
+    scope: Predicate,
+    page: int,
+    bounded: bool,
+) -> Paged:
+    """One page of a level: everything that two queries of the same form have in common."""
+    condition = compile_predicate(all_of(predicate, scope), level, dialect.name)
+    if level is Level.PATIENT:
+        statement = _patients(returned, condition, page)
+    elif level is Level.STUDY:
+        statement = _shape(level, returned).select(STUDY.c.id, STUDY.c.sort_date).where(condition, _older())
+        statement = statement.order_by(STUDY.c.sort_date.desc(), STUDY.c.id.desc()).limit(page)
+        if bounded:
+            statement = statement.where(STUDY.c.sort_date >= bindparam("first", 0))
+    else:
+        key = SERIES.c.id if level is Level.SERIES else INSTANCE.c.id
+        statement = _shape(level, returned).select(key, key).where(condition, key > bindparam("id", 0))
+        statement = statement.order_by(key).limit(page)
+    return Paged(statement, dialect)
 
 
-def _patients(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int) -> Iterator[list[Match]]:
+def _older() -> ColumnElement[bool]:
+    here = tuple_(bindparam("order", 0), bindparam("id", 0))
+    older: ColumnElement[bool] = tuple_(STUDY.c.sort_date, STUDY.c.id) < here
+    return older
+
+
+def _patients(returned: tuple[int, ...], condition: ColumnElement[bool], page: int) -> Select[Any]:
     """Patients are the distinct Patient IDs of studies in reach; each speaks through its last stored one.
 
     A study without a Patient ID belongs to nobody who could be named (PS3.4 C.2.2.1.1: no unique key is empty).
@@ -126,29 +156,15 @@ def _patients(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int
             func.sum(STUDY.c.series_count).label("patient_series"),
             func.sum(STUDY.c.instance_count).label("patient_instances"),
         )
-        .where(
-            compile_predicate(all_of(query.predicate, scope), Level.PATIENT, engine.dialect.name),
-            STUDY.c.patient_id > bindparam("after", ""),
-        )
+        .where(condition, STUDY.c.patient_id > bindparam("order", ""))
         .group_by(STUDY.c.patient_id)
         .order_by(STUDY.c.patient_id)
         .limit(page)
         .subquery()
     )
-    shape = _Shape(query, {name: reach.c[name] for name in _PATIENT_COUNTS})
-    statement = shape.select(STUDY.c.id, STUDY.c.patient_id, source=reach.join(STUDY, STUDY.c.id == reach.c.newest))
-    paged = Paged(statement.order_by(STUDY.c.patient_id), engine.dialect)
-    after = ""
-    while rows := _page(engine, paged, after=after):
-        after = rows[-1][1]
-        yield shape.matches(rows)
-        if len(rows) < page:
-            return
-
-
-def _page(engine: IndexEngine, paged: Paged, **position: object) -> list[tuple[Any, ...]]:
-    with engine.reading() as connection:
-        return paged.rows(connection, **position)
+    shape = _Shape(Level.PATIENT, returned, {name: reach.c[name] for name in _PATIENT_COUNTS})
+    source = reach.join(STUDY, STUDY.c.id == reach.c.newest)
+    return shape.select(STUDY.c.id, STUDY.c.patient_id, source=source).order_by(STUDY.c.patient_id)
 
 
 _PATIENT_COUNTS: Final = ("patient_studies", "patient_series", "patient_instances")
@@ -159,21 +175,26 @@ _DERIVED: Final[Mapping[str, ColumnElement[Any]]] = {
 }
 
 
+_UNCOUNTED: Final[Mapping[str, ColumnElement[Any]]] = {name: literal(0) for name in _PATIENT_COUNTS}
+"""For the places of values in a row; the statement of patients has the counts themselves."""
 _KEYS: Final = 3
 """Before the values of a row: its key, what it is ordered by, and the facts of its study."""
 
 
 class _Shape:
-    """What is selected for a query, and how a row of it becomes a match."""
+    """What is selected for queries of one level and the same attributes, and how a row of it becomes a match."""
 
-    def __init__(self, query: FindQuery, derived: Mapping[str, ColumnElement[Any]] = _DERIVED) -> None:
-        self._query = query
+    def __init__(
+        self, level: Level, returned: tuple[int, ...], derived: Mapping[str, ColumnElement[Any]] = _DERIVED
+    ) -> None:
+        self._level = level
+        self._returned = returned
         self._derived = derived
         tables: dict[str, ColumnElement[Any]] = {}
         self._columns: list[ColumnElement[Any]] = []
         self._places: list[tuple[int, str | None]] = []
         """For each returned tag: the place of its value, and in a document there its name."""
-        for tag in query.returned:
+        for tag in returned:
             if tag in BY_TAG:
                 self._places.append((len(self._columns), None))
                 self._columns.append(self._text_of(tag))
@@ -188,25 +209,24 @@ class _Shape:
         self, key: ColumnElement[Any], order: ColumnElement[Any], *, source: FromClause | None = None
     ) -> Select[Any]:
         """Key, order, facts and values of rows of the query's level."""
-        rows = joined(self._query.level) if source is None else source
+        rows = joined(self._level) if source is None else source
         return select(key, order, STUDY.c.facts, *self._columns, *self._documents).select_from(rows)
 
-    def matches(self, rows: list[tuple[Any, ...]]) -> list[Match]:
-        """Rows as matches."""
-        query = self._query
+    def matches(self, query: FindQuery, rows: list[tuple[Any, ...]]) -> list[Match]:
+        """Rows as matches of a query."""
         if not self._documents:
             return [Match(query, row[0], row[2], row[_KEYS:]) for row in rows]
-        return [Match(query, row[0], row[2], self._with_elements(row[_KEYS:])) for row in rows]
+        return [Match(query, row[0], row[2], self._with_elements(query, row[_KEYS:])) for row in rows]
 
-    def _with_elements(self, values: Sequence[Any]) -> list[Any]:
+    def _with_elements(self, query: FindQuery, values: Sequence[Any]) -> list[Any]:
         documents = [document_of(text) for text in values[len(self._columns) :]]
         row: list[Any] = []
-        for tag, (place, name) in zip(self._query.returned, self._places, strict=True):
+        for tag, (place, name) in zip(self._returned, self._places, strict=True):
             if name is None:
                 row.append(values[place])
                 continue
             element = documents[place].get(name)
-            wanted = self._query.sequences.get(tag)
+            wanted = query.sequences.get(tag)
             if element is not None and wanted is not None:
                 element = {**element, VALUE: wanted.of(element.get(VALUE, []))}
             row.append(element)
@@ -219,6 +239,11 @@ class _Shape:
         if source is not None:
             return cast(source, Text)
         return func.coalesce(_table_of(attribute.level).c[attribute.text_column], "")
+
+
+@lru_cache(maxsize=512)
+def _shape(level: Level, returned: tuple[int, ...]) -> _Shape:
+    return _Shape(level, returned, _DERIVED if level is not Level.PATIENT else {**_DERIVED, **_UNCOUNTED})
 
 
 def _table_of(level: Level) -> Table:

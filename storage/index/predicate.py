@@ -10,7 +10,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
-Scalar: TypeAlias = str | int
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Stands in a comparison for a value that is given when the statement runs (`storage.index.parameters`)."""
+
+    number: int
+    kind: type
+
+
+@dataclass(frozen=True, slots=True)
+class PatternParameter:
+    """Likewise for the literals and wildcards of a pattern, of which one at least is a wildcard."""
+
+    number: int
+    anchored: bool
+    """The pattern begins with a literal."""
+
+
+Scalar: TypeAlias = str | int | Parameter
 Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
 
 
@@ -76,7 +94,7 @@ class Pattern:
     """A text attribute matching literals and wildcards, case-sensitively; unknown where it is absent."""
 
     attribute: str
-    parts: tuple[str | Wild, ...]
+    parts: tuple[str | Wild, ...] | PatternParameter
     negated: bool = False
 
 

@@ -70,7 +70,7 @@ class Prepared:
 
 
 class Paged:
-    """One selection with its values, compiled once and run for each page with what the page before ended at."""
+    """A selection, compiled once, and run by the driver for each page with the values that the statement left open."""
 
     def __init__(self, statement: Select[Any], dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
@@ -79,12 +79,12 @@ class Paged:
         self._order = None if compiled.positiontup is None else tuple(compiled.positiontup)
         self._values = dict(compiled.construct_params(_check=False))
 
-    def rows(self, connection: Connection, **position: object) -> list[tuple[Any, ...]]:
-        """One page. ``position`` are the parameters that the statement left open."""
-        values = {**self._values, **position}
+    def rows(self, connection: Connection, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """One page."""
+        given = {**self._values, **values}
         cursor: _Cursor = connection.connection.cursor()
         try:
-            cursor.execute(self._sql, values if self._order is None else [values[name] for name in self._order])
+            cursor.execute(self._sql, given if self._order is None else [given[name] for name in self._order])
             return list(cursor.fetchall())
         finally:
             cursor.close()

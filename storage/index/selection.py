@@ -17,7 +17,9 @@ from storage.index.predicate import (
     Constant,
     Kind,
     OneOf,
+    Parameter,
     Pattern,
+    PatternParameter,
     Predicate,
     SomeItem,
     SomeValue,
@@ -63,13 +65,13 @@ def _holds(term: Predicate, value: Any) -> bool:
             return all(_holds(each, value) for each in terms)
         case AnyOf(terms):
             return any(_holds(each, value) for each in terms)
-        case Compare(attribute, comparison, wanted):
+        case Compare(attribute, comparison, wanted) if not isinstance(wanted, Parameter):
             found = _named(attribute, value, number=isinstance(wanted, int))
             return found is not None and bool(_COMPARE[comparison](found, wanted))
         case OneOf(attribute, values, negated):
             found = _named(attribute, value)
             return found is not None and (found in values) is not negated
-        case Pattern(attribute, parts, negated):
+        case Pattern(attribute, parts, negated) if not isinstance(parts, PatternParameter):
             found = _named(attribute, value)
             return found is not None and _matches(parts, str(found)) is not negated
     raise IndexFault("a predicate on values names something else")
