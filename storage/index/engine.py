@@ -1,8 +1,9 @@
 """The database under the index and the records: one writer, many readers, all through SQLAlchemy.
 
-SQLite in write-ahead mode. SQLite up to 3.51.2 can corrupt such a database when two connections write and checkpoint
-at once, so there is exactly one connection that may write, behind a lock, and every other one is opened read-only.
-What must never live here: table names.
+Here: how it is used, whatever it is, and SQLite in write-ahead mode. SQLite up to 3.51.2 can corrupt such a database
+when two connections write and checkpoint at once, so there is exactly one connection that may write, behind a lock, and
+every other one is opened read-only. PostgreSQL is in `storage.index.postgresql`. What must never live here: table
+names.
 """
 
 import os
@@ -30,12 +31,31 @@ IndexConnection = Connection
 
 
 class IndexEngine:
-    """One database file. Make it with `open` or `open_read_only`; `close` it. Safe to share among threads."""
+    """One database. Make it with `open`, `open_read_only` or `storage.index.postgresql.open_postgresql`; `close` it.
 
-    def __init__(self, path: Path, readers: Engine, writer: Connection | None) -> None:
+    Safe to share among threads.
+    """
+
+    def __init__(
+        self,
+        readers: Engine,
+        writer: Connection | None,
+        *,
+        path: Path | None = None,
+        failures: tuple[type[Exception], ...] = (sqlite3.Error,),
+    ) -> None:
+        """Not to be called.
+
+        Args:
+            readers: connections that cannot write.
+            writer: the one that can; None: nothing is written.
+            path: the file that is left behind as one when all is closed, if it is a file.
+            failures: what the driver raises.
+        """
         self._path = path
         self._readers = readers
         self._writer = writer
+        self._failures: tuple[type[Exception], ...] = (SQLAlchemyError, *failures)
         self._writing = threading.Lock()
         self._writing_thread: int | None = None
 
@@ -57,16 +77,9 @@ class IndexEngine:
         path = path.absolute()
         # Made before SQLite does, so that it and the files beside it, which copy its mode, are the owner's alone.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        with _translated():
-            engine = cls(path, _reading_engine(path, pooled=True), _writing_engine(path, durable=durable).connect())
-        try:
-            with engine.writing() as connection:
-                if prepare is not None:
-                    prepare(connection)
-        except BaseException:
-            engine._disconnect()
-            raise
-        return engine
+        with _translated((SQLAlchemyError, sqlite3.Error)):
+            writer = _writing_engine(path, durable=durable).connect()
+        return cls(_reading_engine(path, pooled=True), writer, path=path).prepared(prepare)
 
     @classmethod
     def open_read_only(cls, path: Path) -> "IndexEngine":
@@ -75,15 +88,21 @@ class IndexEngine:
         Raises:
             IndexFault: there is no database, or it cannot be read.
         """
-        engine = cls(path.absolute(), _reading_engine(path.absolute(), pooled=False), None)
+        engine = cls(_reading_engine(path.absolute(), pooled=False), None, path=path.absolute())
         with engine.reading() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").all()
         return engine
 
-    @property
-    def path(self) -> Path:
-        """The database file."""
-        return self._path
+    def prepared(self, prepare: Callable[[Connection], None] | None) -> "IndexEngine":
+        """This engine, after a first transaction in which something is made ready; closed if that fails."""
+        try:
+            with self.writing() as connection:
+                if prepare is not None:
+                    prepare(connection)
+        except BaseException:
+            self._disconnect()
+            raise
+        return self
 
     @property
     def dialect(self) -> Dialect:
@@ -97,7 +116,7 @@ class IndexEngine:
         Raises:
             IndexFault: the database failed.
         """
-        with _translated(), self._readers.connect() as connection:
+        with _translated(self._failures), self._readers.connect() as connection:
             yield connection
 
     @contextmanager
@@ -114,7 +133,7 @@ class IndexEngine:
                 raise IndexFault("the index is closed, or was opened to be read only")
             self._writing_thread = threading.get_ident()
             try:
-                with _translated(), self._writer.begin():
+                with _translated(self._failures), self._writer.begin():
                     yield self._writer
             finally:
                 self._writing_thread = None
@@ -127,7 +146,7 @@ class IndexEngine:
         """
         with self._writing:
             written = self._disconnect()
-            if written:
+            if written and self._path is not None:
                 _fold_log(self._path)
 
     def _disconnect(self) -> bool:
@@ -156,13 +175,16 @@ def _fold_log(path: Path) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(failures: tuple[type[Exception], ...]) -> Iterator[None]:
     """Let no exception of the database layer out."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        # The statement and its parameters, which name patients, are left out.
-        raise IndexFault(f"the index failed: {type(error).__name__}: {getattr(error, 'orig', None) or ''}") from error
+    except failures as error:
+        # The statement and its parameters, which name patients, are left out, and so is what PostgreSQL says of a row.
+        origin = getattr(error, "orig", None) or error
+        state = getattr(origin, "sqlstate", None)
+        said = f"SQLSTATE {state}" if state else str(origin) if isinstance(origin, sqlite3.Error) else ""
+        raise IndexFault(f"the index failed: {type(origin).__name__}: {said}") from error
 
 
 def _writing_engine(path: Path, *, durable: bool) -> Engine:

@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
+    BindParameter,
     ColumnElement,
     Dialect,
     FromClause,
@@ -130,16 +132,21 @@ def _statement(
         statement = _shape(level, returned).select(STUDY.c.id, STUDY.c.sort_date).where(condition, _older())
         statement = statement.order_by(STUDY.c.sort_date.desc(), STUDY.c.id.desc()).limit(page)
         if bounded:
-            statement = statement.where(STUDY.c.sort_date >= bindparam("first", 0))
+            statement = statement.where(STUDY.c.sort_date >= _given("first"))
     else:
         key = SERIES.c.id if level is Level.SERIES else INSTANCE.c.id
-        statement = _shape(level, returned).select(key, key).where(condition, key > bindparam("id", 0))
+        statement = _shape(level, returned).select(key, key).where(condition, key > _given("id"))
         statement = statement.order_by(key).limit(page)
     return Paged(statement, dialect)
 
 
+def _given(name: str) -> BindParameter[int]:
+    """A number that is given when the statement runs."""
+    return bindparam(name, 0, type_=BigInteger())
+
+
 def _older() -> ColumnElement[bool]:
-    here = tuple_(bindparam("order", 0), bindparam("id", 0))
+    here = tuple_(_given("order"), _given("id"))
     older: ColumnElement[bool] = tuple_(STUDY.c.sort_date, STUDY.c.id) < here
     return older
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.dialects import postgresql
 
 from storage.errors import IndexFault
 from storage.index.columns import ATTRIBUTES, ELEMENTS, Attribute, Comparison, Level, Origin, columns_of
@@ -30,6 +31,8 @@ SCHEMA_VERSION: Final = "3"
 
 METADATA: Final = MetaData()
 
+_TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Compared by code point on every engine, which is what ranges and beginnings of names rely on."""
 _KEY = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER PRIMARY KEY is the row id on SQLite
 
 
@@ -44,14 +47,14 @@ def _columns(*levels: Level) -> list[Column[str] | Column[int]]:
 def _columns_of(attribute: Attribute) -> list[Column[str] | Column[int]]:
     numbers = {attribute.column} if attribute.comparison in (Comparison.DATE, Comparison.TIME) else set()
     return [
-        Column(name, BigInteger) if name in numbers else Column(name, Text, nullable=not attribute.filing)
+        Column(name, BigInteger) if name in numbers else Column(name, _TEXT, nullable=not attribute.filing)
         for name in columns_of(attribute)
     ]
 
 
 def _document() -> Column[str]:
     """Elements that have no column (`storage.index.elements`); last in its row, so that others are read past it."""
-    return Column(ELEMENTS, Text)
+    return Column(ELEMENTS, _TEXT)
 
 
 STUDY: Final = Table(
@@ -59,15 +62,15 @@ STUDY: Final = Table(
     METADATA,
     Column("id", _KEY, primary_key=True),
     *_columns(Level.PATIENT, Level.STUDY),
-    Column("institution", Text),
-    Column("department", Text),
-    Column("station", Text),
+    Column("institution", _TEXT),
+    Column("department", _TEXT),
+    Column("station", _TEXT),
     # The study date, 0 if there is none: newest first needs an order without absent values.
     Column("sort_date", Integer, nullable=False),
     # Copies of the columns and set tables that policy reads (`storage.index.facts`), kept by the same functions.
-    Column("facts", Text, nullable=False),
-    Column("modalities_in_study_text", Text),
-    Column("sop_classes_in_study_text", Text),
+    Column("facts", _TEXT, nullable=False),
+    Column("modalities_in_study_text", _TEXT),
+    Column("sop_classes_in_study_text", _TEXT),
     Column("series_count", Integer, nullable=False),
     Column("instance_count", Integer, nullable=False),
     _document(),
@@ -87,7 +90,7 @@ SERIES: Final = Table(
     *_columns(Level.SERIES),
     Column("instance_count", Integer, nullable=False),
     # What this series was last reported to disagree on with its study, so that one series is one alert.
-    Column("differs", Text, nullable=False),
+    Column("differs", _TEXT, nullable=False),
     _document(),
     # A series UID that a sender uses in two studies is two series: no object is filed under a study it does not name.
     UniqueConstraint("series_uid", "study_fk"),
@@ -100,8 +103,8 @@ INSTANCE: Final = Table(
     Column("id", _KEY, primary_key=True),
     Column("series_fk", ForeignKey(SERIES.c.id), nullable=False),
     *_columns(Level.IMAGE),
-    Column("transfer_syntax", Text, nullable=False),
-    Column("object_id", Text, nullable=False),
+    Column("transfer_syntax", _TEXT, nullable=False),
+    Column("object_id", _TEXT, nullable=False),
     Column("address", LargeBinary, nullable=False),
     Column("canonical_digest", LargeBinary, nullable=False),
     # SHA-256 of each top-level signature value, the archive's own included, one after another.
@@ -119,7 +122,7 @@ def _set_table(name: str, *more: Column[bool]) -> Table:
         name,
         METADATA,
         Column("study_fk", ForeignKey(STUDY.c.id), primary_key=True),
-        Column("value", Text, primary_key=True),
+        Column("value", _TEXT, primary_key=True),
         *more,
         sqlite_with_rowid=False,
     )
@@ -170,7 +173,7 @@ ERASURE: Final = Table("erasure", METADATA, Column("address", LargeBinary, prima
 """Addresses whose erasure is committed, and perhaps not carried out yet."""
 
 STATE: Final = Table(
-    "index_state", METADATA, Column("key", Text, primary_key=True), Column("value", Text, nullable=False)
+    "index_state", METADATA, Column("key", _TEXT, primary_key=True), Column("value", _TEXT, nullable=False)
 )
 """``schema``, ``position`` (the ledger sequence that the rows have reached), ``rebuilding``, and ``generation`` (how
 many rebuilds there were)."""

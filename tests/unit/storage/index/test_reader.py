@@ -171,12 +171,12 @@ def test_what_is_stored_between_pages_neither_shifts_nor_repeats_a_match(engine,
     assert [uid for (uid,) in found] == ["2.5", "2.4", "2.3", "2.2", "2.1", "2.0", "2.9"]
 
 
-def test_no_transaction_is_open_between_pages(engine, reader):
+def test_no_transaction_is_open_between_pages(engine, reader, tmp_path):
     store(engine, *(study(number, "20200101") for number in range(4)))
     pages = reader.find(query("STUDY", StudyInstanceUID=""), EVERYTHING, 2)
     next(pages)
     store(engine, study(9, "20190101"))
-    with closing(sqlite3.connect(engine.path)) as connection:
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
         busy, log, checkpointed = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     assert (busy, log, checkpointed) == (0, 0, 0)
     assert len(flat(pages, "StudyInstanceUID")) == 3
@@ -234,8 +234,8 @@ def test_while_the_index_is_rebuilt_nobody_is_answered(engine, reader):
     assert reader.count(EVERYTHING, EVERYTHING) == 1
 
 
-def test_a_reader_beside_a_live_writer_sees_what_is_committed(engine, reader):
-    beside = IndexEngine.open_read_only(engine.path)
+def test_a_reader_beside_a_live_writer_sees_what_is_committed(engine, reader, tmp_path):
+    beside = IndexEngine.open_read_only(tmp_path / "index.sqlite")
     store(engine, entry("1.1"))
     assert [kept.stored.key.sop_instance_uid for kept in IndexReader(beside).kept()] == ["1.1"]
     beside.close()
