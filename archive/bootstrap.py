@@ -26,6 +26,7 @@ from archive.home import Home
 from archive.keys import load_keyring
 from archive.metrics import Metrics
 from archive.rebuild_state import LiveRebuild
+from archive.records.commitments import CommitmentRecords
 from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
 from archive.records.overrides import OverrideRecords
@@ -70,6 +71,7 @@ class Archive:
     nodes: NodeRecords
     users: UserRecords
     presented: PresentedRecords
+    commitments: CommitmentRecords
     masked: MaskedRecords
     volumes: VolumeRecords
     overrides: OverrideRecords
@@ -182,6 +184,7 @@ def open_archive(
             nodes=NodeRecords(records),
             users=UserRecords(records),
             presented=PresentedRecords(records, clock=now),
+            commitments=CommitmentRecords(records),
             masked=MaskedRecords(records),
             volumes=VolumeRecords(records, clock=now),
             overrides=OverrideRecords(records, clock=now),

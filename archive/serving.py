@@ -29,11 +29,14 @@ from archive.bootstrap import Archive, finish_rebuild, open_archive
 from archive.certificates import held_by
 from archive.control.operator import Operator
 from archive.dimse.admission import AssociationAdmission
+from archive.dimse.commitment import CommitmentProvider
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
 from archive.dimse.requestor import Requestor
+from archive.dimse.results import Patience, ResultDeliverer
 from archive.dimse.retrieve import GetProvider, MoveProvider
 from archive.dimse.server import DicomServer, Endpoint
+from archive.dimse.sop_classes import STORAGE
 from archive.dimse.storage import StorageProvider
 from archive.dimse.verification import VerificationProvider
 from archive.enforcement.pep import PolicyEnforcementPoint
@@ -42,6 +45,7 @@ from archive.errors import ListenFailed
 from archive.home import Home
 from archive.keys import load_keyring
 from archive.people import People, Surroundings
+from archive.services.commitment import CommitmentService
 from archive.services.destinations import Destinations
 from archive.services.glass import GlassService, GlassWatch
 from archive.services.query import QueryService
@@ -90,7 +94,7 @@ class Serving:
             undo.callback(self._people.close)
             self._glass = GlassWatch(self.archive.overrides, self._vigil)
             standing = RegisteredStanding(self.archive.nodes, self._people.chain, now, self._nodes.verifier)
-            self._server = _server(self.archive, self._nodes, standing, self._people.chain, self._vigil)
+            self._server, self._results = _server(self.archive, self._nodes, standing, self._people.chain, self._vigil)
             self._tending = _tending(self.archive, self._nodes, lambda: self._server.withdraw(standing.node_lost))
             undo.pop_all()
 
@@ -126,6 +130,7 @@ class Serving:
         self._vigil.begin()
         self._glass.start()
         self._tending.begin()
+        self._results.start()
         self._forwarding.start()
         _log.info("listening", addresses=[f"{host} {port}" for host, port in self._server.addresses])
         if archive.settings.listen.plain == INSECURE:
@@ -151,6 +156,7 @@ class Serving:
                 if not self._server.drain(self.archive.settings.listen.drain_seconds):
                     _log.warning("associations were cut after drain_seconds")
                 self._glass.close()
+                self._results.close()
                 # What it holds back belongs before the end of the recording.
                 self._vigil.close()
                 self.archive.audit.record(
@@ -179,7 +185,8 @@ def _take_descriptors(limits: Limits) -> None:
 
 def _server(
     archive: Archive, nodes: BelievedNodes, standing: RegisteredStanding, chain: Chain, audit: Vigil
-) -> DicomServer:
+) -> tuple[DicomServer, ResultDeliverer]:
+    """What listens, and what tells results of storage commitment."""
     settings, repository = archive.settings, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
     pep = PolicyEnforcementPoint(archive.policies, audit, standing, glass=archive.overrides, clock=now)
@@ -197,18 +204,29 @@ def _server(
     )
     kept = RetrievalRecords(archive.masked, archive.volumes)
     retrieve = RetrieveService(repository.reader, repository, pep, audit, kept, Destinations(archive.nodes))
+    commitment = CommitmentService(
+        repository.reader, repository, pep, audit, archive.commitments, supported=STORAGE, clock=now
+    )
+    patience = Patience(
+        timedelta(seconds=settings.commitment.retry_seconds),
+        timedelta(seconds=settings.commitment.longest_pause_seconds),
+    )
+    results = ResultDeliverer(
+        commitment, archive.commitments, archive.nodes, requestor, title, clock=now, patience=patience
+    )
     dispatcher = ServiceDispatcher(
         verification=VerificationProvider(pep, limits),
         storage=StorageProvider(StoreService(repository, pep, audit, archive.masked), limits),
         query=QueryProvider(QueryService(repository.reader, pep, audit, repository), title, limits),
         get=GetProvider(retrieve, limits),
         move=MoveProvider(retrieve, requestor, title, limits),
+        commitment=CommitmentProvider(commitment, results, limits),
         limits=limits,
     )
     endpoints = [Endpoint(listen.host, listen.port, nodes.tls.context)]
     if listen.plain == INSECURE:
         endpoints.append(Endpoint(listen.host, listen.plain_port, None))
-    return DicomServer(endpoints, limits, admission, dispatcher, audit, archive.metrics)
+    return DicomServer(endpoints, limits, admission, dispatcher, audit, archive.metrics), results
 
 
 def _tending(archive: Archive, nodes: BelievedNodes, withdraw: Callable[[], None]) -> Tending:

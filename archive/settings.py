@@ -103,6 +103,16 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentSettings:
+    """Section ``[commitment]``: delivery of storage commitment results."""
+
+    retry_seconds: float = 86_400.0
+    """For so long after the request a result is tried again."""
+    longest_pause_seconds: float = 1_800.0
+    """Between two attempts, at most; they begin with ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrailSettings:
     """Section ``[trail]``: the audit trail's signed checkpoints."""
 
@@ -137,6 +147,7 @@ class Settings:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     trail: TrailSettings = field(default_factory=TrailSettings)
     log: LogSettings = field(default_factory=LogSettings)
     providers: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
@@ -180,6 +191,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "limits.rate_seconds": (1, 3_600),
     "storage.reserve_bytes": (0, 2**50),
     "storage.processes": (0, 64),
+    "commitment.retry_seconds": (1, 604_800),
     "trail.timestamp_seconds": (0.1, 60),
     "tls.ocsp_seconds": (0.1, 60),
     "tls.reload_seconds": (1, 3_600),

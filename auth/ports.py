@@ -33,6 +33,15 @@ class UserStore(Protocol):
         """
 
 
+class CommitmentReply(Enum):
+    """Where a node is told the results of storage commitment (PS3.4 J.3.3)."""
+
+    SAME = "same"
+    """On the association that it asked on, while that lasts; else on a new one."""
+    NEW = "new"
+    """Always on a new one."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A registered node: its identity, and where it is reached when the archive connects to it."""
@@ -42,6 +51,7 @@ class NodeRecord:
     """DER; None for a plain node."""
     host: str | None = None
     port: int | None = None
+    commitment: CommitmentReply = CommitmentReply.SAME
 
 
 @dataclass(frozen=True, slots=True)

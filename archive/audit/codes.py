@@ -32,6 +32,8 @@ class Cast(Enum):
     """The peer as source, the archive as destination, and the person (A.5.3.7, A.5.3.10)."""
     DELETING = auto()
     """The person or process that deletes (A.5.3.6, A.5.3.8)."""
+    ACCESS = auto()
+    """The archive, which read, for the peer or the person that asked (A.5.3.4)."""
     ENTRY = auto()
     """The node alone (A.5.3.9)."""
     ALERT = auto()
@@ -100,6 +102,7 @@ CODES: Final[Mapping[str, EventShape]] = MappingProxyType(
         "trail-checkpointed": EventShape(Code("110101", "Audit Log Used"), "R", Cast.LOG),
         "transfer-begun": EventShape(Code("110102", "Begin Transferring DICOM Instances"), "E", Cast.SENDING),
         "instances-transferred": EventShape(_TRANSFERRED, "R", Cast.SENDING),
+        "commitment-answered": EventShape(Code("110103", "DICOM Instances Accessed"), "R", Cast.ACCESS),
         "instance-stored": EventShape(_TRANSFERRED, "C", Cast.RECEIVING),
         "study-deleted": EventShape(Code("110105", "DICOM Study Deleted"), "D", Cast.DELETING),
         "instances-deleted": EventShape(Code("110103", "DICOM Instances Accessed"), "D", Cast.DELETING),

@@ -251,6 +251,17 @@ class InstancesDeleted(AuditEvent):
     study: StudyTouched | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CommitmentAnswered(AuditEvent):
+    """DICOM Instances Accessed (A.5.3.4): instances were read back for storage commitment, one event for each study.
+
+    With a failure of ``outcome``: those that were not committed, of which no study is told.
+    """
+
+    kind: ClassVar[str] = "commitment-answered"
+    studies: tuple[StudyTouched, ...] = ()
+
+
 class Alert(Enum):
     """The kinds of Security Alert told by `SecurityAlert`, by CID 403 code."""
 

@@ -92,8 +92,8 @@ def _objects(kind: str, shape: EventShape, facts: _Facts, source: AuditSource) -
         yield log
     elif shape.cast is Cast.ALERT:
         yield _alerted(facts, source)
-    elif shape.cast in (Cast.SENDING, Cast.RECEIVING, Cast.DELETING):
-        # Transfers and deletions: their studies, then the one patient.
+    elif shape.cast in (Cast.SENDING, Cast.RECEIVING, Cast.ACCESS, Cast.DELETING):
+        # Transfers, accesses and deletions: their studies, then the one patient.
         studies = facts.get("studies") or [facts.get("study") or {}]
         for study in studies:
             yield _study(study, facts.get("sop_instance_uid"))

@@ -57,6 +57,10 @@ def participants(cast: Cast, facts: dict[str, Any], source: AuditSource) -> Iter
             elif not human:
                 yield _archive(source)
             yield from _person(actor) if actor.get("person") else _operator(actor, source)
+        case Cast.ACCESS:
+            yield _archive(source)
+            yield _peer(actor, None, requestor="person" not in actor)
+            yield from _person(actor)
         case Cast.LOGIN:
             # Both parts of the network access point are mandatory for the one who logs in.
             yield _human(

@@ -26,6 +26,14 @@ def add(
     ae: Annotated[list[str] | None, typer.Option(metavar="TITLE", help="Another AE title it may call from.")] = None,
     host: Annotated[str | None, typer.Option(help="Where the archive connects to it.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="And on which port.")] = None,
+    commitment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="same|new",
+            help="Whether results of storage commitment go back on the association that asked, while it lasts, or "
+            "always on a new one. Default: same.",
+        ),
+    ] = None,
     role: Annotated[list[str] | None, typer.Option(metavar="ROLE", help="A role of the node.")] = None,
     identity: Annotated[
         str | None,
@@ -61,6 +69,7 @@ def add(
         ae_titles=ae or [],
         host=host,
         port=port,
+        commitment=commitment,
         roles=role or [],
         identity=identity,
         identity_types=_numbers(identity_types),

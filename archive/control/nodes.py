@@ -15,7 +15,7 @@ from archive.errors import UsageInvalid
 from auth.errors import RecordExists, RecordMissing
 from auth.node.authority import IssuedNode
 from auth.node.registry import register
-from auth.ports import NodeRecord
+from auth.ports import CommitmentReply, NodeRecord
 from auth.principal import IdentityDemand, NodeTrust
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -31,6 +31,7 @@ def add(call: Call) -> Json:
     trust = _chosen(NodeTrust, arguments.text("trust"), "trust")
     presented = arguments.optional_text("certificate")
     identity = arguments.optional_text("identity")
+    commitment = arguments.optional_text("commitment") or CommitmentReply.SAME.value
     issued = call.archive.authority.issue_node(title) if trust is NodeTrust.ISSUED and presented is None else None
     node = register(
         title,
@@ -43,6 +44,7 @@ def add(call: Call) -> Json:
         asserts_roles=arguments.texts("asserts_roles"),
         host=arguments.optional_text("host"),
         port=arguments.optional_number("port"),
+        commitment=_chosen(CommitmentReply, commitment, "commitment"),
         known_roles=call.archive.policies.policies.roles,
         now=datetime.now(UTC),
     )
@@ -98,6 +100,7 @@ def _described(node: NodeRecord) -> dict[str, Json]:
         "not_after": None if end is None else end.isoformat(),
         "host": node.host,
         "port": node.port,
+        "commitment": node.commitment.value,
     }
 
 

@@ -11,8 +11,9 @@ from typing import Final
 
 import structlog
 
-from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Ending, Peer, Rejected
+from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Ending, Peer, Rejected, Report
 from archive.dimse.incoming import IncomingMessageData
+from archive.dimse.outbox import Outbox
 from archive.dimse.outgoing import messages_to_pdus, repeated_to_pdus
 from archive.dimse.transport import Transport
 from archive.errors import LimitExceeded, PeerGone, PeerTooSlow, ProtocolViolation
@@ -105,6 +106,7 @@ class Association:
         self._abort_action: Action | None = None
         self._cancelled: set[int] = set()
         self._data: IncomingMessageData | None = None
+        self._outbox = Outbox()
         self._ending = Ending.NOTHING
         self._withdrawn = False
 
@@ -154,6 +156,8 @@ class Association:
             _log.exception("association failed", association=self._session and self._session.correlation_id)
             self._ending = Ending.FAULT
             self._abort(Event.ABORT, _BY_USER, 0)
+        finally:
+            self._outbox.close()
         return self._ending
 
     def _ended(self, ending: Ending) -> None:
@@ -200,7 +204,11 @@ class Association:
 
     def _serve(self) -> None:
         while True:
-            received = None if self._over() else self._next_command(self._over)
+            received = None if self._over() else self._next_command(self._interrupted)
+            if received is None and not self._over():
+                for report, number in self._outbox.taken():
+                    self.send(report.context_id, report.command(number), [report.data])
+                continue
             if received is None:
                 self._ending = Ending.WITHDRAWN if self._withdrawn else Ending.DRAINED
                 self._abort(Event.ABORT, _BY_USER, 0)
@@ -210,13 +218,19 @@ class Association:
                 # Too late: what it cancels has had its final response (PS3.7 9.3.2.3).
                 continue
             if not command.is_request:
-                raise ProtocolViolation("a response to nothing", abort_reason=UNEXPECTED_PDU)
+                if command.has_data_set or not self._outbox.answered(context.context_id, command):
+                    raise ProtocolViolation("a response to nothing", abort_reason=UNEXPECTED_PDU)
+                continue
             self._cancelled.clear()
             self._data = self._announced(context.context_id) if command.has_data_set else None
             self._dispatcher.handle(self, context, command, self._data)
             if self._data is not None:
                 self._data.drain()
                 self._data = None
+
+    def _interrupted(self) -> bool:
+        """Whether there is something else to do than to wait for the next request."""
+        return self._over() or self._outbox.waiting
 
     def _over(self) -> bool:
         """Whether no further request is taken."""
@@ -314,6 +328,10 @@ class Association:
                 raise ProtocolViolation("a second request before the first was answered", abort_reason=UNEXPECTED_PDU)
             self._cancelled.add(received[1].message_id_being_responded_to)
         return message_id in self._cancelled
+
+    def post(self, report: Report) -> bool:
+        """Have a report sent between two requests (`archive.dimse.channel.Channel`)."""
+        return self._outbox.post(report)
 
     # -- units ------------------------------------------------------------------------------------------------------
 

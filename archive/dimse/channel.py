@@ -1,6 +1,6 @@
 """What a service class provider sees of its association: messages in, messages out. No socket, no PDU."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -47,6 +47,18 @@ class IncomingData(Protocol):
         """Read and forget whatever is left of the data set."""
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A request of ours that an association is to send between two of the requestor's (an N-EVENT-REPORT)."""
+
+    context_id: int
+    command: Callable[[int], CommandSet]
+    """Makes the command set, given a message id."""
+    data: bytes
+    answered: Callable[[CommandSet | None], None]
+    """Told the response, or None where none will come; from whatever thread knows first, and once."""
+
+
 class Channel(Protocol):
     """One established association."""
 
@@ -72,6 +84,9 @@ class Channel(Protocol):
 
     def cancel_requested(self, message_id: int) -> bool:
         """Whether the requestor has cancelled this request (PS3.7 9.3.2.3); looks, but does not wait."""
+
+    def post(self, report: Report) -> bool:
+        """Have a report sent by the association's own thread; from any thread. False if the association is over."""
 
 
 @dataclass(frozen=True, slots=True)

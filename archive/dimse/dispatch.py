@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from archive.dimse.channel import AcceptedContext, Channel, IncomingData
-from archive.dimse.sop_classes import FIND, GET, MOVE, STORAGE, VERIFICATION
+from archive.dimse.sop_classes import FIND, GET, MOVE, STORAGE, STORAGE_COMMITMENT, VERIFICATION
 from archive.dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from archive.errors import ProtocolViolation
 from archive.upper_layer.commands import CommandSet, Field, failure_rsp
@@ -42,6 +42,7 @@ class ServiceDispatcher:
         query: Provider,
         get: Provider,
         move: Provider,
+        commitment: Provider,
         limits: Limits,
     ) -> None:
         self._limits = limits
@@ -51,6 +52,7 @@ class ServiceDispatcher:
             Field.C_FIND_RQ: _Route(query, FIND),
             Field.C_GET_RQ: _Route(get, GET),
             Field.C_MOVE_RQ: _Route(move, MOVE),
+            Field.N_ACTION_RQ: _Route(commitment, frozenset({STORAGE_COMMITMENT})),
         }
 
     def handle(
@@ -95,7 +97,8 @@ class ServiceDispatcher:
 
 
 def _sop_class(command: CommandSet) -> str | None:
+    requested = command.field == Field.N_ACTION_RQ
     try:
-        return command.affected_sop_class_uid
+        return command.requested_sop_class_uid if requested else command.affected_sop_class_uid
     except InvalidIdentifier:
         return None

@@ -8,6 +8,7 @@ from pynetdicom import AllStoragePresentationContexts
 from storage.index.matching import QueryModel
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 
 FIND: Final = {
     "1.2.840.10008.5.1.4.1.2.1.1": QueryModel.PATIENT_ROOT,
@@ -42,5 +43,5 @@ STORAGE: Final = frozenset(
     if not uid.startswith(_NON_PATIENT)
 )
 
-MESSAGES: Final = frozenset({VERIFICATION, *FIND, *GET, *MOVE})
+MESSAGES: Final = frozenset({VERIFICATION, STORAGE_COMMITMENT, *FIND, *GET, *MOVE})
 """Those whose data sets are messages and not objects: any native syntax will do."""

@@ -103,9 +103,9 @@ class PolicyEnforcementPoint:
         """
         return self._grant(Action.STORE, session, facts, sop_class)
 
-    def commit(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
-        """May it ask whether an object of this study is committed? Raises as `associate`."""
-        return self._grant(Action.COMMIT, session, facts, sop_class)
+    def commit(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
+        """About the objects of which studies may it ask whether they are committed? Raises as `associate`."""
+        return self._scoped(Action.COMMIT, session, sop_class)
 
     def query(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
         """Which studies may it match, and which attributes stay hidden? ``sop_class`` is that of the request.

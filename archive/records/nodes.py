@@ -10,6 +10,7 @@ from archive.records.kept import Kept
 from archive.records.tables import (
     NODE,
     NODE_CERTIFICATE,
+    NODE_COMMITMENT,
     NODE_TITLE,
     REVOKED,
     RecordsDatabase,
@@ -21,7 +22,7 @@ from archive.records.tables import (
     revoked_row,
 )
 from auth.errors import RecordExists, RecordMissing
-from auth.ports import NodeCertificate, NodeRecord, Revoked
+from auth.ports import CommitmentReply, NodeCertificate, NodeRecord, Revoked
 from auth.principal import NodeIdentity, NodeTrust
 
 
@@ -118,6 +119,9 @@ class NodeRecords:
             connection.execute(
                 insert(NODE_TITLE), [{"ae_title": title, "node": node.identity.name} for title in titles]
             )
+            if node.commitment is not CommitmentReply.SAME:
+                reply = {"node": node.identity.name, "reply": node.commitment.value}
+                connection.execute(insert(NODE_COMMITMENT).values(reply))
 
     def remove(self, name: str) -> NodeRecord:
         """Forget a node: it is not admitted again, and open associations of it are denied at the next operation.
@@ -131,6 +135,7 @@ class NodeRecords:
                 raise RecordMissing("no node of that name")
             connection.execute(delete(NODE_TITLE).where(NODE_TITLE.c.node == name))
             connection.execute(delete(NODE_CERTIFICATE).where(NODE_CERTIFICATE.c.node == name))
+            connection.execute(delete(NODE_COMMITMENT).where(NODE_COMMITMENT.c.node == name))
             connection.execute(delete(NODE).where(NODE.c.name == name))
         return removed
 
@@ -173,8 +178,9 @@ def _read(connection: Connection) -> _Nodes:
     titles: dict[str, set[str]] = {}
     for row in connection.execute(select(NODE_TITLE)).mappings():
         titles.setdefault(row["node"], set()).add(row["ae_title"])
+    replies = {row["node"]: row["reply"] for row in connection.execute(select(NODE_COMMITMENT)).mappings()}
     records = [
-        node_of(row, frozenset(titles.get(row["name"], ())))
+        node_of(row, frozenset(titles.get(row["name"], ())), replies.get(row["name"]))
         for row in connection.execute(select(NODE).order_by(NODE.c.name)).mappings()
     ]
     identities = [record.identity for record in records]

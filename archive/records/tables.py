@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from auth.ports import NodeCertificate, NodeRecord, Revoked, UserRecord
+from auth.ports import CommitmentReply, NodeCertificate, NodeRecord, Revoked, UserRecord
 from auth.principal import IdentityDemand, NodeIdentity, NodeTrust
 
 
@@ -96,6 +96,14 @@ REVOKED = Table(
 )
 """Certificates that were revoked here; they stay when their node goes."""
 
+NODE_COMMITMENT = Table(
+    "record_node_commitment",
+    METADATA,
+    Column("node", ForeignKey(NODE.c.name, ondelete="CASCADE"), primary_key=True),
+    Column("reply", String(16), nullable=False),
+)
+"""Nodes that are told the results of storage commitment otherwise than by default."""
+
 GENERATION = Table(
     "record_generation",
     METADATA,
@@ -163,8 +171,8 @@ def node_row(node: NodeRecord) -> dict[str, Any]:
     }
 
 
-def node_of(row: RowMapping, titles: frozenset[str]) -> NodeRecord:
-    """The node of a row and its titles."""
+def node_of(row: RowMapping, titles: frozenset[str], commitment: str | None = None) -> NodeRecord:
+    """The node of a row, its titles, and how it is told of commitment if not by default."""
     types = row["identity_types"]
     identity = NodeIdentity(
         name=row["name"],
@@ -176,7 +184,13 @@ def node_of(row: RowMapping, titles: frozenset[str]) -> NodeRecord:
         trust=NodeTrust(row["trust"]),
         fingerprint=row["fingerprint"],
     )
-    return NodeRecord(identity=identity, certificate=row["certificate"], host=row["host"], port=row["port"])
+    return NodeRecord(
+        identity=identity,
+        certificate=row["certificate"],
+        host=row["host"],
+        port=row["port"],
+        commitment=CommitmentReply(commitment) if commitment else CommitmentReply.SAME,
+    )
 
 
 def certificate_row(one: NodeCertificate) -> dict[str, Any]:

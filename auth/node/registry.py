@@ -7,7 +7,7 @@ from datetime import datetime
 from auth.errors import RecordInvalid
 from auth.names import checked_roles, checked_title
 from auth.node.peer import checked_registration, fingerprint_of
-from auth.ports import NodeRecord
+from auth.ports import CommitmentReply, NodeRecord
 from auth.principal import IdentityDemand, NodeIdentity, NodeTrust
 
 MAX_TITLES = 64
@@ -36,6 +36,7 @@ def register(
     asserts_roles: Iterable[str] = (),
     host: str | None = None,
     port: int | None = None,
+    commitment: CommitmentReply = CommitmentReply.SAME,
     known_roles: frozenset[str] | None = None,
     now: datetime,
 ) -> NodeRecord:
@@ -48,6 +49,7 @@ def register(
         identity_types: None: every configured one.
         asserts_roles: the most that a bare user name from this node can have.
         host, port: where the archive connects to it; both or neither.
+        commitment: where it is told the results of storage commitment.
         known_roles: the roles that exist; None: any well-formed word.
         now: a pinned certificate must be valid then and usable by a TLS client.
 
@@ -85,4 +87,4 @@ def register(
         trust=trust,
         fingerprint=None if certificate is None else fingerprint_of(certificate),
     )
-    return NodeRecord(identity=node, certificate=certificate, host=host, port=port)
+    return NodeRecord(identity=node, certificate=certificate, host=host, port=port, commitment=commitment)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from archive.dimse.channel import AcceptedContext
+from archive.dimse.channel import AcceptedContext, Report
 from archive.errors import LimitExceeded, PeerGone
 from archive.session import AssociationSession
 from archive.upper_layer.commands import NO_DATA_SET, CommandSet, Element, Field
@@ -66,6 +66,7 @@ class MemoryChannel:
         self.session = session
         self.contexts: Mapping[int, AcceptedContext] = {context.context_id: context for context in contexts}
         self.sent: list[Sent] = []
+        self.posted: list[Report] = []
         self.cancel_after: int | None = None
         """Cancel once this many messages were sent."""
         self.store_status: Callable[[Sent], int] = lambda message: 0
@@ -94,6 +95,14 @@ class MemoryChannel:
                 Element.STATUS: self.store_status(last),
             }
         )
+
+    over = False
+    """The association has ended."""
+
+    def post(self, report: Report) -> bool:
+        if not self.over:
+            self.posted.append(report)
+        return not self.over
 
     def cancel_requested(self, message_id: int) -> bool:
         return self.cancel_after is not None and len(self.sent) >= self.cancel_after

@@ -54,11 +54,15 @@ EVENTS = [
     events.QueryPerformed(ALICE, sop_class_uid="1.2.840.10008.5.1.4.1.2.2.1", transfer_syntax="1.2", identifier="AAAA"),
     events.QueryPerformed(MACHINE, Outcome.MINOR_FAILURE, "no level", "1.2.840.10008.5.1.4.1.2.2.3", "1.2", ""),
     events.TransferBegun(ALICE, studies=(STUDY,), destination="WS1"),
+    events.TransferBegun(ALICE, Outcome.SUCCESS, "", (STUDY,), "PACS2", "PACS2", "pacs2.example"),
     events.InstancesTransferred(ALICE, studies=(STUDY, STUDY), destination="WS1"),
     events.StudyDeleted(ALICE, reason="Rejected for Patient Safety Reasons", study=STUDY),
     events.StudyDeleted(Actor(os_user="olga"), reason="2 objects erased", study=StudyTouched("1.2.3", "")),
     events.InstancesDeleted(MACHINE, study=STUDY),
     events.InstancesDeleted(Actor(), study=STUDY),
+    events.InstancesTransferred(ALICE, Outcome.SUCCESS, "", (STUDY,), "PACS2", "PACS2", "192.0.2.7"),
+    events.CommitmentAnswered(MACHINE, studies=(STUDY,)),
+    events.CommitmentAnswered(MACHINE, Outcome.MINOR_FAILURE, "2 objects were not committed"),
     events.InstancesTransferred(MACHINE, Outcome.MINOR_FAILURE, "cancelled", (STUDY,), "CT1"),
     events.SecurityAlert(ALICE, description="study attributes differ", study_uid="1.2.3"),
     events.ConfigurationChanged(ROOT, alert="110137", description="user alice added"),
@@ -235,3 +239,12 @@ def test_an_identifier_of_100_kilobytes_is_carried_whole():
     event = events.QueryPerformed(ALICE, sop_class_uid="1.2", transfer_syntax="1.2", identifier=identifier)
     assert audit_schemas.own().faults(text_of(event)) == []
     assert message_of(event).findtext(".//ParticipantObjectQuery") == identifier
+
+
+def test_a_destination_that_did_not_ask_itself_is_a_participant_of_its_own():
+    moved = events.TransferBegun(ALICE, Outcome.SUCCESS, "", (STUDY,), "PACS2", "PACS2", "pacs2.example")
+    archive, destination, asking, person = participants(moved)
+    assert (destination.get("UserID"), destination.get("NetworkAccessPointTypeCode")) == ("PACS2", "1")
+    assert destination.find("RoleIDCode").get("csd-code") == "110152"
+    assert (asking.get("UserID"), asking.find("RoleIDCode")) == ("WS1", None)
+    assert person.get("UserIsRequestor") == "true" and archive.find("RoleIDCode").get("csd-code") == "110153"

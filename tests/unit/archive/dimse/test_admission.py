@@ -290,7 +290,7 @@ def test_the_rejection_is_ten_bytes_as_ps38_has_them(door):
         (CT, (DEFLATED,), 0, DEFLATED),
         (CT, ("1.2.840.10008.1.2.6.1", "1.2.3"), 4, IMPLICIT_LITTLE),
         (MOVE, (EXPLICIT_LITTLE,), 0, EXPLICIT_LITTLE),
-        ("1.2.840.10008.1.20.1", (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
+        ("1.2.840.10008.1.20.1", (EXPLICIT_LITTLE,), 0, EXPLICIT_LITTLE),
         ("1.2.3.4", (EXPLICIT_LITTLE,), 3, IMPLICIT_LITTLE),
     ],
 )

@@ -14,7 +14,7 @@ from tests.simulators.memory_archive import CT, World
 from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.subjects import node, session
 
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION, COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 
 
@@ -30,7 +30,7 @@ class Recorder:
 
 @pytest.fixture
 def providers():
-    return {name: Recorder() for name in ("verification", "storage", "query", "get", "move")}
+    return {name: Recorder() for name in ("verification", "storage", "query", "get", "move", "commitment")}
 
 
 @pytest.fixture
@@ -53,10 +53,12 @@ def handle(dispatcher, command, abstract_syntax, data=None, **roles):
         (Field.C_FIND_RQ, FIND, "query"),
         (Field.C_GET_RQ, GET, "get"),
         (Field.C_MOVE_RQ, MOVE, "move"),
+        (Field.N_ACTION_RQ, COMMITMENT, "commitment"),
     ],
 )
 def test_each_service_has_its_provider(dispatcher, providers, field, sop_class, name):
-    assert handle(dispatcher, request(field, sop_class), sop_class) == []
+    named = {"requested_sop_class_uid": sop_class} if field == Field.N_ACTION_RQ else {}
+    assert handle(dispatcher, request(field, sop_class, **named), sop_class) == []
     assert {key for key, provider in providers.items() if provider.asked} == {name}
 
 
@@ -64,7 +66,8 @@ def test_each_service_has_its_provider(dispatcher, providers, field, sop_class, 
     ("field", "sop_class", "abstract_syntax", "roles", "status"),
     [
         (Field.C_MOVE_RQ, GET, GET, {}, 0x0122),
-        (Field.N_ACTION_RQ, VERIFICATION, VERIFICATION, {}, 0x0211),
+        (Field.N_ACTION_RQ, VERIFICATION, VERIFICATION, {}, 0x0122),
+        (Field.N_EVENT_REPORT_RQ, VERIFICATION, VERIFICATION, {}, 0x0211),
         (0x0123, VERIFICATION, VERIFICATION, {}, 0x0211),
         (Field.C_STORE_RQ, CT, CT, {"scu_role": False, "scp_role": True}, 0x0211),
         (Field.C_STORE_RQ, CT, FIND, {}, 0x0122),

@@ -39,6 +39,7 @@ def test_every_error_has_a_failure_status_of_the_service_and_a_comment_that_leak
         Service.FIND: {0xA700, 0xA900},
         Service.GET: {0xA702, 0xA900},
         Service.MOVE: {0xA702, 0xA801, 0xA900},
+        Service.ACTION: {0x0115, 0x0213, 0xA900},
         Service.ECHO: {0xA900},
     }[service]
     assert answer.status in general | ranges or answer.status >> 12 == 0xC

@@ -95,7 +95,7 @@ def test_echo_and_administer_follow_the_roles(world: World) -> None:
 def test_store_is_granted_to_a_modality_and_names_the_policy(world: World) -> None:
     grant = world.pep.store(world.admit(node("modality")), PLAIN, CT)
     assert (grant.action, grant.sop_class, grant.reason) == (Action.STORE, CT, "node WS1: permitted by modality")
-    assert world.pep.commit(world.admit(node("modality")), PLAIN, CT).action is Action.COMMIT
+    assert world.pep.commit(world.admit(node("modality")), CT).action is Action.COMMIT
     assert not world.trail.events
 
 
