@@ -19,7 +19,8 @@ import psutil
 import structlog
 
 from storage.errors import StorageError
-from storage.index.columns import WANTED, key_of, rows_of
+from storage.index.columns import WANTED
+from storage.index.rows import key_of, rows_of
 from storage.instance import DeclaredInstance, Inspection
 from storage.integrity.inspection import DataSetInspector
 from storage.transfer_syntax import transfer_syntax

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archive.dimse.identifier import decode_identifier
 from archive.errors import ProtocolViolation
 from archive.upper_layer.commands import CommandSet
-from archive.upper_layer.framing import AcceptorsPdu, Framer
+from archive.upper_layer.framing import Framer, StrayPdu
 from archive.upper_layer.limits import Limits
 from archive.upper_layer.negotiation import parse_associate_request
 from storage.errors import StorageError
@@ -86,7 +86,7 @@ def _units(data: bytes, step: int) -> list[object]:
                 while (unit := framer.next()) is not None:
                     held = getattr(unit, "data", None)
                     told.append(bytes(held) if held is not None else unit)
-                    if isinstance(unit, AcceptorsPdu):
+                    if isinstance(unit, StrayPdu):
                         return _joined(told)
     except ProtocolViolation as error:
         told.append(type(error))

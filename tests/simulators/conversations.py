@@ -15,6 +15,7 @@ from tests.simulators.scu import CT, IMPLICIT, STUDY_FIND, STUDY_GET, VERIFICATI
 
 EXPLICIT, BIG, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 JPEG = "1.2.840.10008.1.2.4.50"
+STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 CONTEXTS = {
     1: (VERIFICATION, IMPLICIT),
     3: (STUDY_FIND, IMPLICIT),
@@ -25,6 +26,7 @@ CONTEXTS = {
     13: (CT, BIG),
     15: (CT, DEFLATED),
     17: (CT, JPEG),
+    19: (STUDY_MOVE, IMPLICIT),
 }
 _STORES = (9, 11, 13, 15, 17)
 _LONGEST = 2_000
@@ -149,16 +151,19 @@ class Speaker:
             more.append((0x1000, uid + b"\0" * (len(uid) % 2)))
         if number is None:
             number = rng.choice((1, 2, 3, 7, 65_535))
+        if field == 0x21:
+            more.append((0x600, rng.choice((b"WS1", b"NOWHERE ", b"", b"A\\B"))))
         identity = (0x120, struct.pack("<H", number)) if field & 0x8000 else (0x110, struct.pack("<H", number))
         status = [(0x900, rng.choice((b"\0\0", b"\0\0", b"\x24\x01", b"\0\xff")))] if field & 0x8000 else []
-        made = command(
+        elements = [
             (0x2, abstract.encode() + b"\0" * (len(abstract) % 2)),
             (0x100, struct.pack("<H", field)),
             identity,
             (0x800, b"\0\0" if data else b"\1\1"),
             *status,
             *more,
-        )
+        ]
+        made = command(*sorted(elements))
         return mutated(rng, made) if rng.random() < 0.01 else made
 
     def _message(self) -> list[list[bytes]]:
@@ -190,6 +195,8 @@ class Speaker:
             made = self._framed(context, self.command(0x01, context, data=True), data)
             self._instance = b"1.2.3.%04d.%04d" % (rng.randrange(1_000, 10_000), rng.randrange(1_000, 10_000))
             return [made]
+        if kind < 0.97:
+            return [self._framed(19, self.command(0x21, 19, data=True), self.identifier(IMPLICIT))]
         context = rng.choice(list(CONTEXTS))
         field = rng.choice((0x21, 0x100, 0x110, 0x130, 0x140, 0x150, 0x8030, 0xFFF, 0x0, rng.randrange(65_536)))
         data = rng.random() < 0.5

@@ -3,6 +3,7 @@
 `FuzzedArchive.hear` runs one association on a stream and judges what came back by a reader of its own.
 """
 
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ from archive.dimse.association import Association
 from archive.dimse.channel import Ending, Peer
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
-from archive.dimse.retrieve import RetrieveProvider
+from archive.dimse.requestor import Requestor
+from archive.dimse.retrieve import GetProvider, MoveProvider
 from archive.dimse.storage import StorageProvider
 from archive.dimse.verification import VerificationProvider
 from archive.errors import PeerGone
+from archive.services.destinations import Destinations
+from archive.services.glass import GlassService
 from archive.services.query import QueryService
 from archive.services.retrieve import RetrieveService
 from archive.services.store import StoreService
@@ -28,7 +32,8 @@ from auth.errors import AuthenticationFailed, UnknownNode
 from auth.identity.authenticator import Authenticated, OfferedIdentity
 from auth.principal import Assurance, NodeIdentity
 from storage.errors import OutOfSpace
-from storage.index.columns import WANTED, key_of, rows_of
+from storage.index.columns import WANTED
+from storage.index.rows import key_of, rows_of
 from storage.instance import DeclaredInstance, ReceivedInstance, StagedBytes
 from storage.integrity.inspection import DataSetInspector
 from storage.transfer_syntax import transfer_syntax
@@ -126,7 +131,7 @@ class InspectedIntake(MemoryIntake):
         identity = f"{len(self.repository.objects):032x}"
         self.repository.staged[identity] = bytes(self.data)
         address = inspection.canonical_digest
-        return ReceivedInstance(key, self.declared, rows, inspection, identity, address, len(self.data), StagedBytes())
+        return ReceivedInstance(key, self.declared, rows, identity, address, len(self.data), StagedBytes())
 
 
 @dataclass
@@ -154,14 +159,27 @@ class FuzzedArchive:
         self.kept = len(self.world.repository.objects)
         self.world.repository.begin = self._begin  # type: ignore[method-assign]
         pep, trail, reader = self.world.pep, self.world.trail, self.world.reader
+        retrieve = RetrieveService(
+            reader, self.world.repository, pep, trail, self.world.kept, Destinations(self.world.nodes)
+        )
+        # No destination is registered: nobody is called.
+        requestor = Requestor(self, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), LIMITS, without_tls=False)
         self._dispatcher = ServiceDispatcher(
             verification=VerificationProvider(pep, LIMITS),
-            storage=StorageProvider(StoreService(self.world.repository, pep, trail), LIMITS),
-            query=QueryProvider(QueryService(reader, pep, trail), "STRONGROOM", LIMITS),
-            retrieve=RetrieveProvider(RetrieveService(reader, self.world.repository, pep, trail), LIMITS),
+            storage=StorageProvider(StoreService(self.world.repository, pep, trail, self.world.masked), LIMITS),
+            query=QueryProvider(QueryService(reader, pep, trail, self.world.repository), "STRONGROOM", LIMITS),
+            get=GetProvider(retrieve, LIMITS),
+            move=MoveProvider(retrieve, requestor, "STRONGROOM", LIMITS),
             limits=LIMITS,
         )
-        self._admission = AssociationAdmission(ae_title="STRONGROOM", nodes=self, people=self, pep=pep, audit=trail)
+        self._admission = AssociationAdmission(
+            ae_title="STRONGROOM",
+            nodes=self,
+            people=self,
+            pep=pep,
+            glass=GlassService(self.world.overrides, pep, trail),
+            audit=trail,
+        )
 
     def identify(self, certificate: bytes | None) -> NodeIdentity:
         raise UnknownNode("no TLS here")
