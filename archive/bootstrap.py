@@ -8,7 +8,7 @@ calls them holds it.
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,10 @@ from archive.records.presented import PresentedRecords
 from archive.records.users import UserRecords
 from archive.records.volume import VolumeRecords
 from archive.settings import Settings, load_settings
-from archive.signing_keys import SigningKeys, finish_rotation, object_signer
+from archive.signatures.local import local_profiles
+from archive.signatures.receipt import ReceiptPolicy
+from archive.signatures.trusting import trust_of
+from archive.signing_keys import SigningKeys, fingerprints, finish_rotation, object_signer
 from archive.upper_layer.limits import Limits
 from auth.node.authority import Authority
 from auth.policy.engine import PolicyEngine
@@ -64,6 +67,7 @@ class Archive:
     keyring: Keyring
     signing: SigningKeys
     intakes: Intakes
+    receipt: ReceiptPolicy
     audit: AuditLog
     trail: AuditTrail
     retention: Retention
@@ -177,6 +181,7 @@ def open_archive(
             keyring=keyring,
             signing=signing,
             intakes=intakes,
+            receipt=receipt_policy(home, settings, signing),
             audit=audit,
             trail=trail,
             retention=retention,
@@ -203,6 +208,19 @@ def _stream_limits(limits: Limits) -> StreamLimits:
         inflated=limits.inflated_bytes,
         inflation=limits.inflation_ratio,
         tokenizer_seconds=limits.tokenizer_seconds,
+    )
+
+
+def receipt_policy(home: Home, settings: Settings, signing: SigningKeys) -> ReceiptPolicy:
+    """What becomes of objects by their signatures, as the settings say.
+
+    Raises:
+        SettingsInvalid: a section or a file that it names is not what it should be.
+    """
+    required = local_profiles(home, settings).get(settings.signatures.require)
+    known = trust_of(home, settings, signing.certificates)
+    return ReceiptPolicy(
+        settings.signatures, required, lambda: replace(known, archive=fingerprints(signing.certificates))
     )
 
 

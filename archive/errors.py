@@ -69,6 +69,13 @@ class TrailDamaged(ArchiveError):
     exit_code = 1
 
 
+class EvidenceMismatch(ArchiveError):
+    """The ledger does not go on from an earlier checkpoint of it."""
+
+    number = 113
+    exit_code = 1
+
+
 class ProtocolViolation(ArchiveError):
     """The peer broke PS3.8 or PS3.7; the association is aborted.
 

@@ -216,7 +216,7 @@ def _server(
     )
     dispatcher = ServiceDispatcher(
         verification=VerificationProvider(pep, limits),
-        storage=StorageProvider(StoreService(repository, pep, audit, archive.masked), limits),
+        storage=StorageProvider(StoreService(repository, pep, audit, archive.masked, archive.receipt), limits),
         query=QueryProvider(QueryService(repository.reader, pep, audit, repository), title, limits),
         get=GetProvider(retrieve, limits),
         move=MoveProvider(retrieve, requestor, title, limits),

@@ -113,6 +113,30 @@ class CommitmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SignatureSettings:
+    """Section ``[signatures]``: whose digital signatures count, and what becomes of objects by theirs."""
+
+    trust: str = ""
+    """Empty, or a path, PEM: anchors, intermediates and single signers that are believed."""
+    revoked: str = ""
+    """Empty, or a path: a revocation list, PEM or DER."""
+    timestamp_ca: str = ""
+    """Empty, or a path, PEM: whose certified timestamps count; else those of ``trail.timestamp_ca``."""
+    invalid: str = "flag"
+    """What becomes of an object with a signature that is broken, or whose signer was not valid or is revoked."""
+    unknown: str = "accept"
+    """... with a right signature by somebody who is not trusted."""
+    indeterminate: str = "flag"
+    """... with one that can be neither proved nor disproved here."""
+    weak: str = "accept"
+    """... with one whose digest or key no longer resists forgery."""
+    require: str = ""
+    """Empty, or the name of a section ``[[signature]]``: objects are to be signed so."""
+    missing: str = "flag"
+    """What becomes of an object that is not signed as ``require`` wants."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrailSettings:
     """Section ``[trail]``: the audit trail's signed checkpoints."""
 
@@ -148,17 +172,22 @@ class Settings:
     policy: PolicySettings = field(default_factory=PolicySettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
+    signatures: SignatureSettings = field(default_factory=SignatureSettings)
     trail: TrailSettings = field(default_factory=TrailSettings)
     log: LogSettings = field(default_factory=LogSettings)
     providers: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """Sections like ``[[directory]]``, by kind and in their order; `archive.sections` reads them."""
     audit: tuple[Mapping[str, object], ...] = ()
     """Sections ``[[audit]]``, each of them where audit messages go."""
+    signature: tuple[Mapping[str, object], ...] = ()
+    """Sections ``[[signature]]``: local signature profiles (`archive.signatures.local`)."""
 
 
 PROVIDERS: Final = ("directory", "kerberos", "saml", "jwt")
 """Kinds of identity providers, each any number of times."""
-_REPEATED: Final = (*PROVIDERS, "audit")
+_REPEATED: Final = (*PROVIDERS, "audit", "signature")
+ACTIONS: Final = ("accept", "flag", "quarantine", "refuse")
+"""What may become of an object by its signatures."""
 
 _Section = TypeVar("_Section")
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
@@ -238,10 +267,11 @@ def parse_settings(text: str) -> Settings:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsInvalid(f"not TOML ({error}): correct that place") from None
     hints = typing.get_type_hints(Settings)
-    del hints["providers"], hints["audit"]
+    del hints["providers"], hints["audit"], hints["signature"]
     chosen: dict[str, Any] = {
         "providers": {kind: _tables(kind, table.pop(kind)) for kind in PROVIDERS if kind in table},
         "audit": _tables("audit", table.pop("audit", [])),
+        "signature": _tables("signature", table.pop("signature", [])),
     }
     for name, value in table.items():
         if name not in hints:
@@ -330,5 +360,8 @@ def _check(settings: Settings) -> None:
         raise SettingsInvalid("tls.ocsp_url must be an http URL: what comes back is signed")
     if settings.tls.ocsp_url and not settings.tls.facility_ca:
         raise SettingsInvalid("tls.facility_ca must name the authorities that tls.ocsp_url speaks for")
+    for name in ("invalid", "unknown", "indeterminate", "weak", "missing"):
+        if getattr(settings.signatures, name) not in ACTIONS:
+            raise SettingsInvalid(f"signatures.{name} must be one of {', '.join(ACTIONS)}")
     if settings.log.level not in _LEVELS:
         raise SettingsInvalid(f"log.level must be one of {', '.join(_LEVELS)}")

@@ -161,3 +161,9 @@ class TokenUnusable(StorageError):
     """The token that holds the signer's key cannot be opened, or does not sign (PKCS #11)."""
 
     number = 241
+
+
+class SignatureRefused(StorageError):
+    """The object's digital signatures are not as the archive's settings want them."""
+
+    number = 242

@@ -109,6 +109,8 @@ class Inspection:
     """Opaque to everything but `storage.integrity.signature`: MAC state and splice points."""
     others: Mapping[int, Element] = field(default_factory=dict)
     """Every other top-level element, in order, that is kept for queries (`storage.integrity.header`)."""
+    signed: bool = False
+    """It carries a signature at some level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class ReceivedInstance:
     size: int
     """Received bytes, as they came (deflated if so)."""
     staged: "StagedBytes" = field(repr=False)
+    signed: bool = False
+    """It came with a signature at some level."""
 
 
 class StagedBytes:

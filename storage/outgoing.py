@@ -15,7 +15,7 @@ from typing import Final
 from storage.blobs.format import OpenBlob
 from storage.crypto.keyring import Keyring
 from storage.errors import IntegrityFault, MalformedDataSet
-from storage.instance import StoredInstance
+from storage.instance import StoredInstance, Trailer
 from storage.integrity.splice import outgoing, spliced_length
 from storage.ports import BlobReader, BlobStore
 from storage.transfer_syntax import transfer_syntax
@@ -54,6 +54,11 @@ class OutgoingBytes:
     def signed_tags(self) -> tuple[int, ...]:
         """What our signature covers."""
         return self._blob.trailer.signed_tags
+
+    @property
+    def trailer(self) -> Trailer:
+        """What was sealed behind its bytes."""
+        return self._blob.trailer
 
     @property
     def length(self) -> int:

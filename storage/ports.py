@@ -70,6 +70,9 @@ class BlobStore(Protocol):
         Failing is no failure: as long as it is staged, `staged` shows it to the next start.
         """
 
+    def open_staged(self, staged: StagedBytes) -> BlobReader:
+        """Read what is staged and synced, before it is published. Raises `ObjectMissing`."""
+
     def open(self, address: bytes) -> BlobReader:
         """Raises `ObjectMissing` when nothing is published under the address."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from storage.blobs.format import OpenBlob
 from storage.committer import Committer
 from storage.confidentiality.mask import Mask
 from storage.confidentiality.masked_object import MaskedObject
@@ -32,10 +33,14 @@ from storage.instance import (
 )
 from storage.integrity.ledger import Event, Ledger
 from storage.integrity.signature import Signer
+from storage.integrity.signature_report import SignatureReport
+from storage.integrity.trust import Trust
+from storage.integrity.verifier import verify_signatures
 from storage.outgoing import OutgoingBytes
 from storage.ports import BlobStore, CommitJournal, Intake, Intakes, LedgerEntry
 from storage.reading import ReadObject, read_object
 from storage.recovery import Progress, Recovery, RecoveryReport, no_progress
+from storage.transfer_syntax import transfer_syntax
 
 
 def now() -> datetime:
@@ -141,6 +146,20 @@ class Repository:
         """
         return _intake(received).seal(received, provenance, self._clock())
 
+    def signatures_of(self, sealed: SealedInstance, trust: Trust) -> tuple[SignatureReport, ...]:
+        """Check the signatures that an object came with, once it is sealed and before it is committed.
+
+        Raises:
+            IntegrityFault, KeyUnavailable, ObjectMissing: what was staged cannot be read back.
+        """
+        reader = self._parts.blobs.open_staged(sealed.staged)
+        try:
+            blob = OpenBlob(reader, self._parts.keyring)
+            syntax = transfer_syntax(sealed.received.declared.transfer_syntax)
+            return verify_signatures(blob.chunks, syntax, trust)
+        finally:
+            reader.close()
+
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
         """Make an object visible, durable, recorded and findable, in that order, before returning.
 
@@ -209,8 +228,12 @@ class Repository:
             KeyUnavailable: the key that wrapped its key is not in the keyring.
             NoOtherForm: it has no form in that syntax.
         """
-        original = OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
+        original = self.original(stored)
         return original if syntax is None or syntax == stored.transfer_syntax else self._converted(original, syntax)
+
+    def original(self, stored: StoredInstance) -> OutgoingBytes:
+        """As `open`, in the syntax that it is kept in, with all that was sealed behind it."""
+        return OutgoingBytes(self._parts.blobs, self._parts.keyring, stored)
 
     def open_masked(
         self, stored: StoredInstance, hidden: frozenset[int], syntax: str | None = None

@@ -7,6 +7,7 @@ from archive.cli import (
     break_glass,
     cert,
     doctor,
+    evidence,
     forward,
     identity,
     init,
@@ -44,6 +45,7 @@ def build() -> typer.Typer:
     app.add_typer(audit.app, name="audit")
     app.add_typer(repository.app, name="repository")
     app.add_typer(signature.app, name="signature")
+    app.command("evidence")(evidence.evidence)
     app.add_typer(keys.app, name="keys")
     app.command("doctor")(doctor.doctor)
     app.command("metrics")(metrics.metrics)

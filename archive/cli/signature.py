@@ -1,35 +1,110 @@
-"""``strongroom signature``: the digital signatures inside a DICOM file."""
+"""``strongroom signature``: the digital signatures inside a DICOM file or a kept object."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archive.cli.frame import CHECK_FAILED, HomeOption, JsonOption, home_of, print_json, say, verbs, visible
+from archive.cli.frame import (
+    CHECK_FAILED,
+    HomeOption,
+    JsonOption,
+    ask,
+    home_of,
+    note,
+    print_json,
+    say,
+    verbs,
+    visible,
+)
 
 if TYPE_CHECKING:
-    from storage.integrity.verifier import SignatureReport, Trust
+    from archive.cli.part10 import DataSetPlace
+    from storage.integrity.reading import Chunks
+    from storage.integrity.verifier import Trust
 
-app = verbs("Digital signatures in DICOM files.")
+app = verbs("Digital signatures in DICOM objects.")
 _CHUNK = 1_048_576
+
+PathsOption = list[Path] | None
 
 
 @app.command("verify")
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A DICOM file.")],
+    what: Annotated[str, typer.Argument(metavar="FILE|UID", help="A DICOM file, or a kept object by its UID.")],
     trust: Annotated[
-        list[Path] | None, typer.Option(metavar="PEM", help="Certificates of signers or authorities to trust.")
+        PathsOption, typer.Option(metavar="PEM", help="Certificates of signers or authorities to trust.")
+    ] = None,
+    revoked: Annotated[PathsOption, typer.Option(metavar="CRL", help="Revocation lists of these authorities.")] = None,
+    timestamp_ca: Annotated[
+        Path | None, typer.Option("--timestamp-ca", metavar="PEM", help="Whose certified timestamps count.")
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every signature in a file. Good: none is broken, and at least one is by a signer that you trust."""
+    """Check every signature, and say what each covers and what not.
+
+    Good: none is broken, and at least one is by a signer that you trust. Whom the settings of a home trust counts too.
+    """
+    file = Path(what)
+    if not file.exists() and _is_uid(what):
+        found = ask(home, "signature.verify", sop_instance_uid=what)
+    else:
+        found = _verified(file, _trust(trust or [], revoked or [], timestamp_ca, home))
+    if as_json:
+        print_json({"good": found["good"], "signatures": found["signatures"]})
+    else:
+        say(*(visible(line) for line in found["lines"]))
+    if not found["good"]:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command("create")
+def create(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A DICOM file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the signed object goes; nothing is overwritten.")],
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="The signer's key.")] = None,
+    certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="The signer's certificate.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="base, creator, authorization, sr or sr-verification (PS3.15 C.1 to C.4), or none.")
+    ] = "base",
+    elements: Annotated[
+        list[str] | None,
+        typer.Option("--element", metavar="TAG", help="Keyword or gggg,eeee; all if none."),
+    ] = None,
+    item: Annotated[
+        str, typer.Option(metavar="PATH", help="Sign an item, like ContentSequence[0].ConceptNameCodeSequence[0].")
+    ] = "",
+    algorithm: Annotated[str, typer.Option(help="SHA256, SHA384 or SHA512.")] = "SHA256",
+    purpose: Annotated[str, typer.Option(metavar="CODE", help="1 to 18, of CID 7007.")] = "",
+    local: Annotated[str, typer.Option("--as", metavar="NAME", help="As [[signature]] NAME says.")] = "",
+    timestamp: Annotated[
+        bool, typer.Option("--timestamp", help="Have it stamped by the authority of trail.timestamp_url.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Sign a file; what is in it stays as it is, byte by byte."""
+    from archive.cli.signing import Choice, signed_file
+
+    choice = Choice(profile, tuple(elements or ()), item, algorithm, purpose, key, certificate, local, timestamp)
+    made = signed_file(file, out, choice, home_of(home) if home is not None else None)
+    note(f"{out}: signature {made.uid} over {len(made.signed_tags)} elements")
+
+
+def _verified(file: Path, trust: "Trust") -> dict[str, object]:
     from archive.cli.part10 import locate
-    from storage.integrity.verifier import SignerTrust, verify_signatures
+    from archive.signatures.wording import summary
+    from storage.integrity.verifier import verify_signatures
     from storage.transfer_syntax import transfer_syntax
 
     place = locate(file)
+    return summary(verify_signatures(chunks_of(file, place), transfer_syntax(place.transfer_syntax), trust))
+
+
+def chunks_of(file: Path, place: "DataSetPlace") -> "Chunks":
+    """The data set of a file, to be read any number of times."""
 
     def chunks() -> Iterator[bytes]:
         with file.open("rb") as stream:
@@ -37,64 +112,36 @@ def verify(
             while data := stream.read(_CHUNK):
                 yield data
 
-    reports = verify_signatures(chunks, transfer_syntax(place.transfer_syntax), _trust(trust or [], home))
-    broken = [report for report in reports if not report.valid]
-    known = [report for report in reports if report.valid and report.trust is not SignerTrust.UNKNOWN]
-    good = bool(known) and not broken
-    if as_json:
-        print_json({"good": good, "signatures": [_described(report) for report in reports]})
-    else:
-        say(*(visible(_line(report)) for report in reports))
-        say(_verdict(good, len(reports), len(broken)))
-    if not good:
-        raise typer.Exit(CHECK_FAILED)
+    return chunks
 
 
-def _trust(paths: list[Path], home: Path | None) -> "Trust":
-    """The archive's own signer, where a home is named, and what the operator trusts beside it."""
-    from hashlib import sha256
+def _is_uid(text: str) -> bool:
+    from storage.errors import InvalidIdentifier
+    from storage.identifiers import uid
+
+    with suppress(InvalidIdentifier):
+        return bool(uid(text))
+    return False
+
+
+def _trust(paths: list[Path], lists: list[Path], timestamp_ca: Path | None, home: Path | None) -> "Trust":
+    """Whom a home trusts, where one is named, and what the operator trusts beside that."""
+    from dataclasses import replace
 
     from archive.settings import load_settings
-    from auth.node.authority import load
+    from archive.signatures.trusting import revocations, stamp_verifier, trust_of
+    from archive.signing_keys import own_signers
     from auth.node.pem import read_certificates
     from storage.integrity.verifier import Trust
 
-    own: frozenset[bytes] = frozenset()
+    known = Trust()
     if home is not None:
         place = home_of(home)
-        authority = load(place.inside(load_settings(place.settings).keys.authority))
-        own = frozenset({sha256(authority.signer_certificate).digest()})
-    return Trust(own, tuple(certificate for path in paths for certificate in read_certificates(path)))
-
-
-def _described(report: "SignatureReport") -> dict[str, Any]:
-    return {
-        "uid": report.uid,
-        "path": [list(step) for step in report.path],
-        "signer": report.signer,
-        "trust": report.trust.value,
-        "valid": report.valid,
-        "reason": report.reason,
-        "mac_algorithm": report.mac_algorithm,
-        "weak": report.weak,
-        "elements": len(report.signed_tags),
-        "uncovered": [{"tag": f"{it.tag:08x}", "reason": it.reason} for it in report.uncovered],
-    }
-
-
-def _line(report: "SignatureReport") -> str:
-    state = "valid" if report.valid else f"BROKEN ({report.reason})"
-    weak = ", weak digest" if report.weak else ""
-    uncovered = f", {len(report.uncovered)} not covered" if report.uncovered else ""
-    return (
-        f"{state}: {report.signer} ({report.trust.value}), {report.mac_algorithm}{weak}, "
-        f"{len(report.signed_tags)} elements{uncovered}"
+        settings = load_settings(place.settings)
+        known = trust_of(place, settings, own_signers(place, settings))
+    return replace(
+        known,
+        authorities=(*known.authorities, *(one for path in paths for one in read_certificates(path))),
+        revocations=(*known.revocations, *revocations(lists)),
+        stamps=stamp_verifier(timestamp_ca) if timestamp_ca is not None else known.stamps,
     )
-
-
-def _verdict(good: bool, count: int, broken: int) -> str:
-    if good:
-        return "good: signed by a signer you trust, and unaltered since"
-    if not count:
-        return "not signed"
-    return f"{broken} of {count} signatures are broken" if broken else "no signature is by a signer you trust"

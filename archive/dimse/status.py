@@ -75,6 +75,7 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     kept.StudyHeld: Refusal(NOT_AUTHORIZED, "the study is on hold"),
     kept.UnsupportedTransferSyntax: Refusal(CANNOT_UNDERSTAND, "the transfer syntax is not stored here"),
     kept.IdentifierInvalid: Refusal(DATA_SET_MISMATCH, "the identifier does not match the information model"),
+    kept.SignatureRefused: Refusal(DATA_SET_MISMATCH, "its signatures are not as this archive wants them"),
     kept.OutOfSpace: Refusal(0xA700, "out of space"),
     kept.StoreReadOnly: Refusal(0xA700, "nothing is stored at present"),
     kept.StoreNotReady: Refusal(0xA700, "not ready, try again later"),

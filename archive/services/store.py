@@ -5,13 +5,13 @@ The order of one store, none of which can be skipped because each step takes wha
 1. bytes into staging, encrypted and inspected on the way (`storage.ingest`);
 2. the data set is the object that the command announced;
 3. the enforcement point gives a grant for the study that the data set itself names;
-4. our signature and the trailer, on stable storage;
+4. our signature and the trailer, on stable storage; what becomes of it by the signatures that it came with;
 5. the commit: visible, in the ledger, in the audit, in the index.
 
 Whatever fails before the commit leaves nothing behind. Knows nothing of the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Final, Protocol
 
@@ -26,6 +26,7 @@ from archive.audit.events import (
 )
 from archive.enforcement.grant import Grant
 from archive.session import AssociationSession
+from archive.signatures.receipt import QUARANTINE, Action, Judgement, ReceiptPolicy
 from auth.errors import AccessDenied
 from storage.errors import (
     DataSetLimitExceeded,
@@ -34,6 +35,8 @@ from storage.errors import (
     InvalidIdentifier,
     MalformedDataSet,
     MaskedCopyRefused,
+    ObjectMissing,
+    SignatureRefused,
     StorageError,
     UnsupportedTransferSyntax,
 )
@@ -45,6 +48,8 @@ from storage.instance import (
     StoreReceipt,
     StudyFacts,
 )
+from storage.integrity.signature_report import SignatureReport
+from storage.integrity.trust import Trust
 
 _INCOMPLETE: Final = "the data set ended before its end"
 _PEER_AT_FAULT: Final = (
@@ -53,6 +58,7 @@ _PEER_AT_FAULT: Final = (
     InstanceConflict,
     InvalidIdentifier,
     MalformedDataSet,
+    SignatureRefused,
     UnsupportedTransferSyntax,
 )
 
@@ -100,6 +106,12 @@ class ObjectStore(Protocol):
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         """Sign and write the trailer."""
 
+    def signatures_of(self, sealed: SealedInstance, trust: Trust) -> Sequence[SignatureReport]:
+        """Check the signatures that it came with."""
+
+    def record(self, event: str, facts: Mapping[str, object], provenance: Mapping[str, object]) -> object:
+        """Commit an event that is no object. Raises `ObjectMissing`: a label of a study that is not there."""
+
     def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
         """Make it visible and durable, or raise."""
 
@@ -108,12 +120,19 @@ class StoreService:
     """Takes objects in. Shared by all associations; thread-safe."""
 
     def __init__(
-        self, repository: ObjectStore, pep: StoreEnforcement, audit: AuditRecorder, masked: MaskedNames
+        self,
+        repository: ObjectStore,
+        pep: StoreEnforcement,
+        audit: AuditRecorder,
+        masked: MaskedNames,
+        signatures: ReceiptPolicy | None = None,
     ) -> None:
+        """``signatures``: what becomes of objects by those they come with; None: they are not looked at."""
         self._repository = repository
         self._pep = pep
         self._audit = audit
         self._masked = masked
+        self._signatures = signatures
 
     def begin(self, session: AssociationSession, declared: DeclaredInstance) -> "Incoming":
         """Open an object that a command announced.
@@ -165,12 +184,26 @@ class StoreService:
         actor = Actor.of(grant.session)
         provenance = _provenance(actor, received)
         sealed = self._repository.seal(received, provenance)
+        judgement = self._judged(sealed)
+        shut = judgement.action is not Action.QUARANTINE or self._quarantined(actor, received, judgement)
         receipt = self._repository.commit(sealed, provenance)
+        if not shut:
+            self._quarantined(actor, received, judgement)
         # What was stored is in the audit by the commit itself; what was not stored anew is told here.
         events: list[AuditEvent] = []
         if receipt.outcome is StoreOutcome.ALREADY_KEPT:
             touched, uid = study_of(received), received.key.sop_instance_uid
             events.append(InstanceStored(actor, study=touched, sop_instance_uid=uid, already_kept=True))
+        if judgement.action is not Action.ACCEPT:
+            events.append(
+                SecurityAlert(
+                    actor,
+                    Outcome.MINOR_FAILURE,
+                    alert=Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value,
+                    description=f"{judgement.words}: {received.key.sop_instance_uid}",
+                    study_uid=received.key.study_uid,
+                )
+            )
         if receipt.differs:
             events.append(
                 SecurityAlert(
@@ -184,6 +217,27 @@ class StoreService:
         if events:
             self._audit.record(*events)
         return receipt
+
+    def _judged(self, sealed: SealedInstance) -> Judgement:
+        """What becomes of it by the signatures that it came with. Raises `SignatureRefused`."""
+        policy, signed = self._signatures, sealed.received.signed
+        if policy is None or not (signed or policy.asks_all):
+            return Judgement()
+        judgement = policy.judge(self._repository.signatures_of(sealed, policy.trust()) if signed else ())
+        if judgement.action is Action.REFUSE:
+            raise SignatureRefused(judgement.words)
+        return judgement
+
+    def _quarantined(self, actor: Actor, received: ReceivedInstance, judgement: Judgement) -> bool:
+        """Label the study, before the object is there if there is a study already; whether that was possible."""
+        facts = {"study_uid": received.key.study_uid, "label": QUARANTINE}
+        words = f"study {received.key.study_uid} labelled {QUARANTINE}: {judgement.words}"
+        alert = Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value
+        try:
+            self._repository.record("labelled", facts, {"actor": actor.facts(), "description": words, "alert": alert})
+        except ObjectMissing:
+            return False
+        return True
 
 
 class Incoming:

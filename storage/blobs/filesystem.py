@@ -141,6 +141,10 @@ class FilesystemBlobs:
         """What another process staged of an object, and synced."""
         return StagedFile(self._staging_path(object_id))
 
+    def open_staged(self, staged: StagedBytes) -> FileReader:
+        """Read what is staged and synced. Raises `ObjectMissing`."""
+        return FileReader(_staged_path(staged))
+
     def unstage(self, object_id: ObjectId) -> None:
         """Remove an object's staging name, if it has one. Failing is no failure: `sweep` will."""
         with suppress(OSError):

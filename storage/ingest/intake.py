@@ -119,6 +119,7 @@ class IntakeHere(Intake):
             address=self._address.digest(),
             size=self._size,
             staged=self,
+            signed=inspection.signed,
         )
 
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:

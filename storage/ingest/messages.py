@@ -133,6 +133,7 @@ def received_fields(received: ReceivedInstance) -> Fields:
         "facts": facts | {name: sorted(facts[name]) for name in _FACT_SETS},
         "address": received.address.hex(),
         "size": received.size,
+        "signed": received.signed,
     }
 
 
@@ -153,6 +154,7 @@ def received_of(
             address=bytes.fromhex(fields["address"]),
             size=fields["size"],
             staged=staged,
+            signed=bool(fields["signed"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LaneBroken("what was received is not told as it should be") from error

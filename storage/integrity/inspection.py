@@ -123,6 +123,7 @@ class DataSetInspector:
             signed_tags=tuple(mac.signed),
             uncovered=tuple(mac.uncovered),
             signature_values=tuple(layout.signature_values),
+            signed=layout.signed,
             length=self._stream.offset,
             others=self._header.elements,
             seal=Seal(

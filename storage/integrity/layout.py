@@ -48,6 +48,8 @@ class Layout:
         self.points: dict[int, SplicePoint] = {}
         self.mac_ids: set[int] = set()
         self.signature_values: list[bytes] = []
+        self.signed = False
+        """There is a signature at some level."""
         self._wanted = wanted
         self._big = big
         self._limits = limits
@@ -78,6 +80,8 @@ class Layout:
                 if tag in wanted:
                     self._begin(event, window)
             elif kind in (SEQUENCE_START, PIXELS_START):
+                if tag == DIGITAL_SIGNATURES:
+                    self.signed = True
                 if not depth and tag >= mark:
                     mark = self._pass(tag, offset + start)
                     if tag in (MAC_PARAMETERS, DIGITAL_SIGNATURES):
