@@ -137,9 +137,13 @@ class SignedItem:
         if self.text(CERTIFICATE_TYPE) != "X509_1993_SIG":
             raise SignatureFault("unknown certificate type")
         try:
-            return x509.load_der_x509_certificate(_der(self.fields.get(CERTIFICATE, b"")))
-        except ValueError:
+            loaded = x509.load_der_x509_certificate(_der(self.fields.get(CERTIFICATE, b"")))
+            # It is parsed as it is asked: whatever anybody asks of it later is asked here.
+            _ = (loaded.subject.rfc4514_string(), loaded.issuer, list(loaded.extensions), loaded.public_key())
+            _ = (loaded.not_valid_before_utc, loaded.not_valid_after_utc, loaded.signature_hash_algorithm)
+        except Exception:  # noqa: BLE001 - what a parser raises on hostile bytes, nobody has a list of
             raise SignatureFault("its certificate cannot be read") from None
+        return loaded
 
     def moment(self) -> datetime:
         """Digital Signature DateTime; without an offset it is read as UTC.

@@ -149,7 +149,6 @@ def _path(
     # Imported where it is needed: a server that keeps unsigned objects never does.
     from asn1crypto import x509 as asn1
     from pyhanko_certvalidator import CertificateValidator, ValidationContext
-    from pyhanko_certvalidator.errors import PathError, ValidationError
     from pyhanko_certvalidator.policy_decl import DisallowWeakAlgorithmsPolicy
 
     def loaded(one: x509.Certificate) -> asn1.Certificate:
@@ -173,8 +172,11 @@ def _path(
         validator = CertificateValidator(loaded(certificate), intermediate_certs=between, validation_context=context)
         path = asyncio.run(validator.async_validate_path())
         found = [one for one in path if isinstance(one, asn1.Certificate)]
-    except (ValidationError, PathError, ValueError, UnsupportedAlgorithm) as error:
+    except Exception as error:  # noqa: BLE001 - what a validator raises on hostile bytes, nobody has a list of
         raise _NoPath(str(error).partition("\n")[0].rstrip(".") or type(error).__name__) from None
+    if len(found) < 2:
+        # An anchor is a name and a key to the validator; what else its double says, nobody has signed.
+        raise _NoPath("it names a trusted signer and is another certificate")
     return tuple(x509.load_der_x509_certificate(one.dump()) for one in found)
 
 
