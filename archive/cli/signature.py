@@ -54,7 +54,7 @@ def verify(
     else:
         found = _verified(file, _trust(trust or [], revoked or [], timestamp_ca, home))
     if as_json:
-        print_json({"good": found["good"], "signatures": found["signatures"]})
+        print_json({name: value for name, value in found.items() if name != "lines"})
     else:
         say(*(visible(line) for line in found["lines"]))
     if not found["good"]:

@@ -101,3 +101,16 @@ def _print_count(done: dict[str, Any], words: str, as_json: bool) -> None:
         print_json(done)
     else:
         say(f"study {done['study_uid']}: {done['objects']} objects {words}")
+
+
+@app.command("note")
+def note(uid: UidArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Write a Key Object note that refers to every object of a study by signature and MAC, and file it with the study.
+
+    The archive signs it (PS3.15 C.4). `strongroom signature verify UID` of the note checks all that it refers to.
+    """
+    made = ask(home, "study.note", study_uid=uid)
+    if as_json:
+        print_json(made)
+    else:
+        say(visible(f"note {made['sop_instance_uid']} over {made['objects']} objects of study {made['study_uid']}"))

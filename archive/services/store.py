@@ -182,7 +182,7 @@ class StoreService:
         if self._masked.original(received.key.sop_instance_uid) is not None:
             raise MaskedCopyRefused("a masked copy of an object that is kept came back")
         actor = Actor.of(grant.session)
-        provenance = _provenance(actor, received)
+        provenance = provenance_of(actor, received)
         sealed = self._repository.seal(received, provenance)
         judgement = self._judged(sealed)
         shut = judgement.action is not Action.QUARANTINE or self._quarantined(actor, received, judgement)
@@ -315,7 +315,7 @@ def study_of(received: ReceivedInstance) -> StudyTouched:
     )
 
 
-def _provenance(actor: Actor, received: ReceivedInstance) -> dict[str, object]:
+def provenance_of(actor: Actor, received: ReceivedInstance) -> dict[str, object]:
     """Who sent it, and what the audit says of it (read by `archive.audit.journal`); kept in ledger and trailer."""
     touched = asdict(study_of(received))
     del touched["sop_classes"]

@@ -7,6 +7,7 @@ from pydicom.datadict import keyword_for_tag
 
 from storage.integrity.mac_walk import Path
 from storage.integrity.profiles import PURPOSES, Profile
+from storage.integrity.references import Proof, ReferenceReport
 from storage.integrity.signature_report import SignatureReport
 from storage.integrity.signed_item import Verdict
 from storage.integrity.trust import SignerTrust
@@ -82,6 +83,24 @@ def summary(reports: Sequence[SignatureReport]) -> dict[str, Any]:
         "good": good(reports),
         "signatures": [described(report) for report in reports],
         "lines": [*lines, verdict_of(reports)],
+    }
+
+
+def with_references(found: dict[str, Any], told: Sequence[ReferenceReport]) -> dict[str, Any]:
+    """The summary of an object, and what it says of others (PS3.3 Table C.17-3a)."""
+    if not told:
+        return {**found, "references": []}
+    wrong = [one for one in told if one.proof in (Proof.INVALID, Proof.MISSING)]
+    lines = [f"{one.proof.value}: {one.kind} of {one.sop_instance_uid}, {one.reason}" for one in wrong]
+    lines.append(f"{len(told) - len(wrong)} of {len(told)} statements about other objects hold")
+    return {
+        "good": found["good"] and not wrong,
+        "signatures": found["signatures"],
+        "references": [
+            {"sop_instance_uid": one.sop_instance_uid, "kind": one.kind, "proof": one.proof.value, "reason": one.reason}
+            for one in told
+        ],
+        "lines": [*found["lines"][:-1], *lines, found["lines"][-1]],
     }
 
 

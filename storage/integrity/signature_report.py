@@ -52,6 +52,8 @@ class SignatureReport:
     """Listed elements that are not there: taken away, or signed elsewhere."""
     uncovered: tuple[Uncovered, ...]
     """Elements at its level that it says nothing about; empty if the MAC could not be calculated."""
+    value: bytes
+    """The signature value as it stands."""
     value_digest: bytes
     """SHA-256 of the signature value, comparable with `Inspection.signature_values`."""
 

@@ -264,6 +264,7 @@ class _Check:
             signed_tags=item.tags,
             missing=tuple(tag for tag in item.tags if tag not in self._seen) if self.target is not None else (),
             uncovered=uncovered,
+            value=item.fields.get(SIGNATURE, b""),
             value_digest=sha256(item.fields.get(SIGNATURE, b"")).digest(),
         )
 
