@@ -11,13 +11,12 @@ from typing import Final
 import structlog
 
 from archive.dimse.requestor import RequestedAssociation, Requestor
-from archive.dimse.sub_operations import StoreContexts, store
+from archive.dimse.sub_operations import StoreContexts, opened, store
 from archive.errors import NodeUnreachable, ProtocolViolation
 from archive.services.destinations import Destination
 from archive.services.retrieve import Retrieval
 from archive.upper_layer.negotiation import ProposedContext
 from archive.upper_layer.requesting import Proposal
-from auth.errors import AuthError
 from storage.errors import StorageError
 from storage.instance import StoredInstance
 from storage.transfer_syntax import ways_out
@@ -47,7 +46,7 @@ class DestinationCarrier:
         self._open: dict[int, _Line] = {}
         self._losses = 0
 
-    def carry(self, instance: StoredInstance) -> int | None:
+    def carry(self, instance: StoredInstance, following: StoredInstance | None) -> int | None:
         """See `Carrier.carry`. A destination that cannot be reached fails this object, and in the end all others."""
         if self._losses >= MOST_LOSSES:
             return None
@@ -56,7 +55,7 @@ class DestinationCarrier:
             # It was stored after the selection was made, and nobody proposed its kind.
             return None
         try:
-            status = self._line(group).carry(self._retrieval, instance)
+            status = self._line(group).carry(self._retrieval, instance, following)
         except NodeUnreachable as error:
             self._lost(group, str(error))
             return None
@@ -106,16 +105,12 @@ class _Line:
             {(classes[number], syntax): number for number, syntax in association.contexts.items()}
         )
 
-    def carry(self, retrieval: Retrieval, instance: StoredInstance) -> int | None:
+    def carry(self, retrieval: Retrieval, instance: StoredInstance, following: StoredInstance | None) -> int | None:
         """Send one object. Raises `NodeUnreachable`; the association is gone then."""
-        found = self._contexts.for_object(instance.key.sop_class_uid, instance.transfer_syntax)
+        found = opened(retrieval, self._contexts, instance, following)
         if found is None:
             return None
-        context_id, syntax = found
-        try:
-            outgoing = retrieval.open(instance, syntax)
-        except (StorageError, AuthError):
-            return None
+        context_id, outgoing = found
         self._message_id = self._message_id % 0xFFFF + 1
         try:
             return store(

@@ -15,13 +15,12 @@ from archive.dimse.requestor import Requestor
 from archive.dimse.response import failed_instances
 from archive.dimse.sop_classes import GET, MOVE
 from archive.dimse.status import ANSWERED, CANCELLED, SUCCESS, Service, refusal
-from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, run, store
+from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, opened, run, store
 from archive.errors import TransferBroken
 from archive.services.query import Asked
 from archive.services.retrieve import Retrieval, RetrieveService
 from archive.upper_layer.commands import CommandSet, retrieve_rsp
 from archive.upper_layer.limits import Limits
-from auth.errors import AuthError
 from storage.errors import StorageError
 from storage.index.sequences import QueryKey
 from storage.instance import StoredInstance
@@ -126,16 +125,12 @@ class _SameAssociation:
         self._contexts = StoreContexts.of_requestor(channel.contexts)
         self._message_id = 0
 
-    def carry(self, instance: StoredInstance) -> int | None:
+    def carry(self, instance: StoredInstance, following: StoredInstance | None) -> int | None:
         """See `Carrier.carry`."""
-        found = self._contexts.for_object(instance.key.sop_class_uid, instance.transfer_syntax)
+        found = opened(self._retrieval, self._contexts, instance, following)
         if found is None:
             return None
-        context_id, syntax = found
-        try:
-            outgoing = self._retrieval.open(instance, syntax)
-        except (StorageError, AuthError):
-            return None
+        context_id, outgoing = found
         self._message_id = self._message_id % 0xFFFF + 1
         try:
             return store(self._channel, context_id, self._message_id, instance.key.sop_class_uid, outgoing)

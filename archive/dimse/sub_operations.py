@@ -5,7 +5,7 @@ pending and cancelled responses only. They are 16 bits wide (PS3.7 E.1), and the
 larger retrieval each counter stays at 65535 until what it counts is less, and the objects go all the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -20,6 +20,8 @@ from archive.dimse.status import (
 from archive.errors import ProtocolViolation
 from archive.services.retrieve import Outgoing, Retrieval
 from archive.upper_layer.commands import CommandSet, Field, SubOperations, c_store_rq, retrieve_rsp
+from auth.errors import AuthError
+from storage.errors import StorageError
 from storage.instance import StoredInstance
 from storage.transfer_syntax import ways_out
 
@@ -75,8 +77,11 @@ class Counted:
 class Carrier(Protocol):
     """Takes objects to where they go."""
 
-    def carry(self, instance: StoredInstance) -> int | None:
-        """One sub-operation: the peer's status, None where the object cannot be sent to it at all."""
+    def carry(self, instance: StoredInstance, following: StoredInstance | None) -> int | None:
+        """One sub-operation: the peer's status, None where the object cannot be sent to it at all.
+
+        ``following`` will be the next, so that it can be read meanwhile; None after the last.
+        """
 
     def close(self, *, orderly: bool) -> None:
         """There are no more; ``orderly`` unless something went wrong."""
@@ -119,6 +124,23 @@ class StoreContexts:
         return None
 
 
+def opened(
+    retrieval: Retrieval, contexts: StoreContexts, instance: StoredInstance, following: StoredInstance | None
+) -> tuple[int, Outgoing] | None:
+    """An object and the context that it goes in, the next one being read meanwhile; None where it cannot go at all."""
+    found = contexts.for_object(instance.key.sop_class_uid, instance.transfer_syntax)
+    if found is None:
+        return None
+    try:
+        outgoing = retrieval.open(instance, found[1])
+    except (StorageError, AuthError):
+        return None
+    ahead = following and contexts.for_object(following.key.sop_class_uid, following.transfer_syntax)
+    if following is not None and ahead:
+        retrieval.expect(following, ahead[1])
+    return found[0], outgoing
+
+
 def store(
     channel: StoreChannel,
     context_id: int,
@@ -153,13 +175,21 @@ def run(
     Returns:
         Whether the requestor cancelled before the last.
     """
-    for instance in retrieval.instances:
+    for instance, following in _with_the_next(retrieval.instances):
         if channel.cancel_requested(command.message_id):
             retrieval.cancelled()
             return True
-        if counted.count(carrier.carry(instance), instance.key.sop_instance_uid):
+        if counted.count(carrier.carry(instance, following), instance.key.sop_instance_uid):
             retrieval.transferred(instance)
         channel.send(context_id, retrieve_rsp(command, PENDING, counted.counters(with_remaining=True)))
     # Selected, and out of reach by the time they were read: a label came between, or they are gone.
     counted.give_up()
     return False
+
+
+def _with_the_next(instances: Iterator[StoredInstance]) -> Iterator[tuple[StoredInstance, StoredInstance | None]]:
+    instance = next(instances, None)
+    while instance is not None:
+        following = next(instances, None)
+        yield instance, following
+        instance = following

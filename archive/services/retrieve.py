@@ -9,7 +9,8 @@ The order of one retrieval:
 3. Begin Transferring is in the audit, a record for each patient; where nothing is selected, or the identifier is none,
    a Query instead: no instance moves, but somebody asked;
 4. each object: Cedar decides again (and for the destination), its bytes are verified, what is hidden is masked, then
-   the first of them leaves; a masked object has a SOP Instance UID of its own, which is kept in a map before that;
+   the first of them leaves; a masked object has a SOP Instance UID of its own, which is kept in a map before that. The
+   next object is read and verified meanwhile; decided it is when its turn comes;
 5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome; every instance of step 3
    is in exactly one of them.
 
@@ -18,6 +19,7 @@ Knows nothing of the wire.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Final, NoReturn, Protocol
@@ -35,6 +37,7 @@ from archive.audit.events import (
 )
 from archive.enforcement.grant import ScopedGrant
 from archive.errors import DestinationUnknown
+from archive.services.ahead import Ahead
 from archive.services.destinations import Destination, Destinations
 from archive.services.query import Asked, performed
 from archive.session import AssociationSession
@@ -356,6 +359,11 @@ class Retrieval:
         self._transferred = _Tally()
         self._why = "sub-operations failed"
         self._told: set[tuple[str, Action]] = set()
+        self._ahead: Ahead[Outgoing] = Ahead()
+
+    def expect(self, instance: StoredInstance, syntax: str) -> None:
+        """It will probably be opened next, in this syntax: read and verify it meanwhile. Decides nothing."""
+        self._ahead.expect((instance.object_id, syntax), partial(self._read, instance, syntax))
 
     def open(self, instance: StoredInstance, syntax: str) -> Outgoing:
         """Decide again, verify, and open an object in a transfer syntax.
@@ -372,14 +380,17 @@ class Retrieval:
             if facts is None or not self._pep.redecide(grant, facts):
                 self._denied(grant, study_uid)
         try:
-            if self._way.hidden:
-                return self._repository.open_masked(instance, self._way.hidden, syntax)
-            return self._repository.open(instance, syntax)
+            return self._ahead.take((instance.object_id, syntax), partial(self._read, instance, syntax))
         except (IntegrityFault, ObjectMissing, KeyUnavailable) as error:
             description = f"object {instance.object_id} is not what was stored: {type(error).__name__}"
             alert = Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value
             self._audit.record(SecurityAlert(self._actor, Outcome.SERIOUS_FAILURE, "", alert, description, study_uid))
             raise
+
+    def _read(self, instance: StoredInstance, syntax: str) -> Outgoing:
+        if self._way.hidden:
+            return self._repository.open_masked(instance, self._way.hidden, syntax)
+        return self._repository.open(instance, syntax)
 
     def _denied(self, grant: ScopedGrant, study_uid: str) -> NoReturn:
         """Tell it once a study, and raise."""
@@ -414,6 +425,7 @@ class Retrieval:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Tell the audit what left and what did not, however the transfer ended. Raises `AuditUnavailable`."""
+        self._ahead.close()
         left_behind = self._selection.counted.without(self._transferred)
         reason = self._why if error is None else f"broken off ({type(error).__name__})"
         events = [

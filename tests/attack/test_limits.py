@@ -305,6 +305,8 @@ def test_a_thousand_to_one_is_refused_before_it_is_written_out():
 
 ELSEWHERE = {
     "close_seconds": "tests/attack/test_front_door.py: a peer that never closes is closed after the last word",
+    "connect_seconds": "tests/unit/archive/dimse/test_requestor.py: a connection that nobody takes",
+    "answer_seconds": "tests/unit/archive/dimse/test_requestor.py: a peer that does not answer a request",
     "penalty_failures": "above",
     "penalty_seconds": "tests/unit/archive/test_penalties.py: failures are forgotten with time",
     "penalty_deadline_seconds": "above",

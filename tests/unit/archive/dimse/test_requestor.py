@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.simulators.subjects import node
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PROPOSAL = Proposal("PACS2", "STRONGROOM", (ProposedContext(1, CT, (EXPLICIT_LITTLE,)),))
-QUICK = Limits(connect_seconds=2, handshake_seconds=1, associate_seconds=1, answer_seconds=1, close_seconds=0.2)
+QUICK = Limits(connect_seconds=0.5, handshake_seconds=1, associate_seconds=1, answer_seconds=1, close_seconds=0.2)
 
 
 def requestor(*, without_tls=True):
@@ -73,6 +74,20 @@ def test_an_object_is_stored_and_the_association_released():
 def test_a_node_that_is_not_there_is_unreachable(record):
     with pytest.raises(NodeUnreachable):
         requestor().associate(record, PROPOSAL)
+
+
+def test_a_connection_that_nobody_takes_is_given_up_in_time():
+    with socket.socket() as listener, contextlib.ExitStack() as crowd:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = crowd.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        begun = time.monotonic()
+        with pytest.raises(NodeUnreachable, match="no connection"):
+            requestor().associate(plain(listener.getsockname()[1]), PROPOSAL)
+    assert time.monotonic() - begun >= QUICK.connect_seconds
 
 
 def test_a_plain_node_is_not_even_connected_to_where_that_is_off():

@@ -365,3 +365,18 @@ def test_an_object_that_cannot_be_read_to_its_end_ends_the_association(world, pr
     with pytest.raises(TransferBroken):
         get(provider, channel, StudyInstanceUID="1.2.2")
     assert transferred(world) == [(4, [("1.2.2", {CT: 1})])] and world.repository.open_objects == 0
+
+
+def test_the_next_object_is_read_while_the_one_before_is_on_its_way(world, provider, channel):
+    held = []
+    channel.store_status = lambda message: held.append(world.repository.open_objects) or 0x0000
+    get(provider, channel, StudyInstanceUID="1.2.1")
+    # The one on its way is closed once it is sent; the next is open by then, or about to be.
+    assert len(held) == 3 and held[-1] == 0 and max(held) <= 1
+    assert world.repository.open_objects == 0
+
+
+def test_what_was_read_ahead_is_let_go_when_its_turn_does_not_come(world, provider, channel):
+    channel.cancel_after = 1
+    _, _, final = get(provider, channel, StudyInstanceUID="1.2.1")
+    assert final.status == 0xFE00 and world.repository.open_objects == 0
