@@ -78,3 +78,17 @@ directory_extras() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[ldap,kerberos]" ||
         say "python-ldap or pykerberos could not be built; directories and Kerberos stay unavailable"
 }
+
+# node_packages PACKAGE@VERSION... : JavaScript peers of the tests, beside the Python environment; tests skip without.
+node_packages() {
+    command -v npm >/dev/null || { say "no npm: the tests with $* as peers are skipped"; return 0; }
+    local package missing=()
+    for package in "$@"; do [ -e ".venv/node/$package" ] || missing+=("$package"); done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    say "installing JavaScript packages: ${missing[*]}"
+    if npm install --silent --no-audit --no-fund --ignore-scripts --prefix .venv/node "${missing[@]}" >/dev/null; then
+        for package in "${missing[@]}"; do touch ".venv/node/$package"; done
+    else
+        say "could not install: ${missing[*]}"
+    fi
+}

@@ -87,6 +87,10 @@ class RunningArchive:
         arguments = {"name": name, "roles": list(roles), "attributes": {}}
         hashed = hash_passcode(Secret(passcode.encode()))
         invoke(Home.at(self.home), "user.add", arguments | {"passcode_hash": hashed})
+        return self.user(name, passcode)
+
+    def user(self, name: str, passcode: str = PASSCODE) -> User:
+        """What an enrolled person presents."""
         return User(name.encode(), passcode.encode())
 
     def label(self, study_uid: str, label: str, *, present: bool = True) -> None:
