@@ -10,7 +10,23 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Final, assert_never
 
-from sqlalchemy import Column, ColumnElement, Text, and_, bindparam, false, not_, null, or_, select, true
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    false,
+    func,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.sql.elements import Grouping
 
 from storage.errors import IndexFault
@@ -28,6 +44,7 @@ from storage.index.parameters import (
 )
 from storage.index.predicate import (
     AllOf,
+    Among,
     AnyOf,
     Compare,
     Constant,
@@ -146,6 +163,8 @@ class _Compiler:
             case SomeItem(tag, term):
                 items = self._documents.items(self._document(tag), tag)
                 return items.some(_ItemCompiler(self._dialect, items.value).condition(term))
+            case Among(keys, term):
+                return and_(self._among(keys), self.condition(term))
             case Valueless(tag):
                 return self._documents.valueless(self._document(tag), tag)
             case _ as unreachable:
@@ -156,6 +175,16 @@ class _Compiler:
         if depth is None or column is None or depth > self._depth:
             raise IndexFault("a predicate names an attribute that these rows do not have")
         return column
+
+    def _among(self, keys: tuple[int, ...] | Parameter) -> Condition:
+        """Which studies to look at. A list of any length is one value, so that the statement stays the same."""
+        if not isinstance(keys, Parameter):
+            return STUDY.c.id.in_(keys)
+        name = scalar_name(keys.number)
+        if self._sqlite:
+            listed = func.json_each(bindparam(name, "[]", type_=Text())).table_valued("value")
+            return STUDY.c.id.in_(select(listed.c.value))
+        return _condition(STUDY.c.id == any_(bindparam(name, [], type_=ARRAY(BigInteger))))
 
     def _document(self, tag: int) -> ColumnElement[Any]:
         """The document that would hold an element."""

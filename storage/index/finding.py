@@ -33,6 +33,7 @@ from storage.index.facts import facts_of
 from storage.index.levels import level_of
 from storage.index.matching import FindQuery
 from storage.index.moments import FIRST_DATE, LAST_DATE
+from storage.index.narrowing import narrowed
 from storage.index.parameters import Apart
 from storage.index.predicate import Predicate, all_of
 from storage.index.prepared import Paged
@@ -80,7 +81,7 @@ def matches(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int) 
 
     Studies come newest first, patients by their ID, series and images as they were stored.
     """
-    apart = Apart(query.predicate)
+    apart = Apart(narrowed(engine, query))
     shape = _shape(query.level, query.returned)
     arguments = apart.arguments(engine.dialect.name)
     for position in _positions(query):

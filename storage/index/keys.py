@@ -21,7 +21,6 @@ from storage.index.predicate import (
     HoldsMatching,
     Kind,
     OneOf,
-    OnlyHolds,
     Pattern,
     Predicate,
     Present,
@@ -167,7 +166,7 @@ def _unknown(attribute: Attribute) -> Predicate:
 def _in_set(attribute: Attribute, value: str) -> Predicate:
     """Any element matches any value of the key, and so does an empty set."""
     values = listed(value)
-    terms: list[Predicate] = [OnlyHolds(attribute.column, ())]
+    terms: list[Predicate] = [_unknown(attribute)]
     patterns = [_parts(attribute.vr, one) for one in values]
     if sum(map(_is_wild, patterns)) > MAX_WILDCARDS:
         raise IdentifierInvalid(f"a key with more than {MAX_WILDCARDS} wildcards")

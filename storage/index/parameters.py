@@ -4,11 +4,13 @@ To write a statement costs many times what most statements cost to run. What mus
 of patterns.
 """
 
+import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from storage.index.predicate import (
     AllOf,
+    Among,
     AnyOf,
     Compare,
     NotTrue,
@@ -34,7 +36,7 @@ class Apart:
     __slots__ = ("_values", "predicate")
 
     def __init__(self, predicate: Predicate) -> None:
-        self._values: list[Scalar | tuple[str | Wild, ...]] = []
+        self._values: list[Scalar | tuple[Any, ...]] = []
         self.predicate = self._without(predicate)
 
     def arguments(self, dialect: str) -> dict[str, object]:
@@ -43,6 +45,8 @@ class Apart:
         for number, value in enumerate(self._values):
             if not isinstance(value, tuple):
                 arguments[scalar_name(number)] = value
+            elif not value or isinstance(value[0], int):
+                arguments[scalar_name(number)] = json.dumps(value) if dialect == "sqlite" else list(value)
             elif dialect != "sqlite":
                 arguments[pattern_name(number)] = like_text(value)
             else:
@@ -64,6 +68,9 @@ class Apart:
                 return SomeValue(tag, kind, self._without(term))
             case SomeItem(tag, term):
                 return SomeItem(tag, self._without(term))
+            case Among(keys, term) if not isinstance(keys, Parameter):
+                self._values.append(keys)
+                return Among(Parameter(len(self._values) - 1, tuple), self._without(term))
             case Compare(attribute, comparison, value):
                 return Compare(attribute, comparison, self._parameter(value))
             case OneOf(attribute, values, negated) if len(values) <= _MOST_LISTED:

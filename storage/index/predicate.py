@@ -172,8 +172,18 @@ class Valueless:
 VALUE: Final = "value"
 """How a term inside `SomeValue` names the value."""
 
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """As the term, of which it is known that only these rows of studies satisfy it: where to look."""
+
+    keys: tuple[int, ...] | Parameter
+    term: "Predicate"
+
+
 Predicate: TypeAlias = (
-    Constant
+    Among
+    | Constant
     | AllOf
     | AnyOf
     | NotTrue

@@ -19,16 +19,19 @@ from storage.index.prepared import Prepared
 from storage.index.schema import (
     ERASURE,
     INSTANCE,
+    NAME_COLUMNS,
     SERIES,
     STUDY,
     STUDY_BODY_PART,
     STUDY_HOLD,
     STUDY_LABEL,
     STUDY_MODALITY,
+    STUDY_NAME_PART,
     STUDY_PHYSICIAN,
     STUDY_SOP_CLASS,
     TOMBSTONE,
 )
+from storage.index.text import name_parts
 from storage.index.values import join_values, split_values
 from storage.ports import LedgerEntry
 
@@ -276,7 +279,7 @@ def _end(connection: Connection, study_uid: str, study: int) -> None:
     """Nothing of a study is left but what outlasts it."""
     labels = connection.scalars(select(STUDY_LABEL.c.value).where(STUDY_LABEL.c.study_fk == study)).all()
     absent.put(connection, study_uid, labels)
-    for table in _SETS:
+    for table in (*_SETS, STUDY_NAME_PART):
         connection.execute(delete(table).where(table.c.study_fk == study))
     connection.execute(delete(STUDY).where(STUDY.c.id == study))
 
@@ -285,6 +288,7 @@ def _say_again(connection: Connection, study: int, said: Mapping[str, Any]) -> N
     """The rows above a study's instances become what a snapshot says; columns that it does not know stay."""
     known = {name: value for name, value in said["study"].items() if name in STUDY.c}
     connection.execute(update(STUDY).where(STUDY.c.id == study).values(known))
+    _part_again(connection, study)
     for uid, row in said["series"].items():
         known = {name: value for name, value in row.items() if name in SERIES.c}
         place = (SERIES.c.study_fk == study, SERIES.c.series_uid == uid)
@@ -295,6 +299,15 @@ def _say_again(connection: Connection, study: int, said: Mapping[str, Any]) -> N
         rows = [{"study_fk": study, **dict(zip(names, row, strict=True))} for row in said["sets"][table.name]]
         if rows:
             connection.execute(insert(table), rows)
+
+
+def _part_again(connection: Connection, study: int) -> None:
+    """The parts of a study's name become those of the name in its row."""
+    names = connection.execute(select(*(STUDY.c[it] for it in NAME_COLUMNS)).where(STUDY.c.id == study)).one()
+    connection.execute(delete(STUDY_NAME_PART).where(STUDY_NAME_PART.c.study_fk == study))
+    parts = [{"study_fk": study, "value": part} for part in name_parts(*names)]
+    if parts:
+        connection.execute(insert(STUDY_NAME_PART), parts)
 
 
 EFFECTS: Final = {HELD: hold, RELEASED: release, TOMBSTONED: tombstone, RESTORED: restored, ERASED: erase}

@@ -21,13 +21,15 @@ from sqlalchemy import (
     UniqueConstraint,
     inspect,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 
 from storage.errors import IndexFault
 from storage.index.columns import ATTRIBUTES, ELEMENTS, Attribute, Comparison, Level, Origin, columns_of
+from storage.index.text import NAME_GROUPS
 
-SCHEMA_VERSION: Final = "3"
+SCHEMA_VERSION: Final = "4"
 
 METADATA: Final = MetaData()
 
@@ -76,6 +78,13 @@ STUDY: Final = Table(
     _document(),
     UniqueConstraint("study_uid"),
     Index("study_newest", "sort_date", "id"),
+    # Whoever asks for a modality is answered these too (PS3.4 C.2.2.1.2); there are next to none.
+    Index(
+        "study_no_modality",
+        "modalities_in_study_text",
+        sqlite_where=text("modalities_in_study_text IS NULL"),
+        postgresql_where=text("modalities_in_study_text IS NULL"),
+    ),
     Index("study_patient_id", "patient_id"),
     Index("study_patient_name", "patient_name_norm"),
     Index("study_accession", "accession_number"),
@@ -137,7 +146,13 @@ STUDY_MODALITY: Final = _set_table(
 )
 """Every modality of the study; ``fixed`` are those of its first instance, which alone policy reads, and ``current``
 those that something in it still has, which alone answer a query."""
+Index("study_modality_value", STUDY_MODALITY.c.value, STUDY_MODALITY.c.current, STUDY_MODALITY.c.study_fk)
 STUDY_SOP_CLASS: Final = _set_table("study_sop_class")
+STUDY_NAME_PART: Final = _set_table("study_name_part")
+"""Parts of the patient's name (`storage.index.text.name_parts`): what a wildcard at its beginning is found by."""
+Index("study_name_part_value", STUDY_NAME_PART.c.value, STUDY_NAME_PART.c.study_fk)
+NAME_COLUMNS: Final = tuple(f"patient_name_{group}" for group in NAME_GROUPS)
+"""Of a study's row: what its name parts are made from."""
 
 # What outlasts the rows of a study: it is known by its UID, whether anything of it is kept or not.
 STUDY_HOLD: Final = Table("study_hold", METADATA, Column("study_uid", Text, primary_key=True))

@@ -12,6 +12,8 @@ from typing import Final
 from pydicom.charset import CODES_TO_ENCODINGS, default_encoding, handled_encodings, python_encoding
 
 _ESC: Final = b"\x1b"
+_STRIPPING: Final = frozenset(encoding for encoding in handled_encodings if encoding.startswith("iso2022"))
+"""Codecs that read escape sequences themselves; pydicom counts that of ISO 2022 IR 58 among them, which does not."""
 _REPLACEMENT: Final = "\ufffd"
 _NAME_DELIMITERS: Final = b"\\^="
 _TEXT_DELIMITERS: Final = b"\\\t\n\f\r"
@@ -64,7 +66,7 @@ def _decode_escaped(fragment: bytes, encodings: Repertoire, delimiters: bytes) -
     encoding = CODES_TO_ENCODINGS.get(fragment[:length], "")
     if encoding not in encodings and encoding != default_encoding:
         return fragment.decode(encodings[0], "replace")
-    if encoding in handled_encodings:
+    if encoding in _STRIPPING:
         return fragment.decode(encoding, "replace")
     rest = fragment[length:]
     end = next((at for at, byte in enumerate(rest) if byte in delimiters), len(rest))
@@ -84,6 +86,21 @@ def folded(text: str) -> str:
 
 def _without_marks(text: str) -> str:
     return "".join(mark for mark in unicodedata.normalize("NFKD", text) if not unicodedata.combining(mark))
+
+
+PART: Final = 3
+"""Characters of a part of a name by which names that hold it are found."""
+LONG_NAME: Final = "*"
+"""Stands for every part of a name that is too long to have its own."""
+_MOST_PARTED: Final = 256
+
+
+def name_parts(*groups: object) -> frozenset[str]:
+    """Every run of `PART` characters in the normal forms of a name."""
+    texts = [group for group in groups if isinstance(group, str)]
+    if any(len(text) > _MOST_PARTED for text in texts):
+        return frozenset({LONG_NAME})
+    return frozenset(text[at : at + PART] for text in texts for at in range(len(text) - PART + 1))
 
 
 def name_groups(name: str) -> tuple[str, str, str]:

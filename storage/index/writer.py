@@ -20,14 +20,17 @@ from storage.index.facts import facts_of, facts_text
 from storage.index.prepared import Prepared
 from storage.index.schema import (
     INSTANCE,
+    NAME_COLUMNS,
     SERIES,
     STUDY,
     STUDY_BODY_PART,
     STUDY_LABEL,
     STUDY_MODALITY,
+    STUDY_NAME_PART,
     STUDY_PHYSICIAN,
     STUDY_SOP_CLASS,
 )
+from storage.index.text import name_parts
 from storage.index.values import join_values, split_values
 from storage.instance import InstanceRows, SealedInstance, StudyFacts
 
@@ -221,6 +224,9 @@ class _Batch:
         self._insert_set(STUDY_LABEL, {key: facts.labels for key, facts in facts_by_key.items()})
         self._insert_set(STUDY_PHYSICIAN, {key: facts.performing_physicians for key, facts in facts_by_key.items()})
         self._insert_set(STUDY_BODY_PART, {key: facts.body_parts for key, facts in facts_by_key.items()})
+        names = {uid: [entry.rows.study[it] for it in NAME_COLUMNS] for uid, entry in first.items()}
+        parts = {key: name_parts(*names[facts.study_uid]) for key, facts in facts_by_key.items()}
+        self._insert_set(STUDY_NAME_PART, parts)
         self._insert_set(STUDY_MODALITY, {key: facts.modalities for key, facts in facts_by_key.items()}, **_FIXED)
         for key, facts in facts_by_key.items():
             self._studies[facts.study_uid] = _Study(key, facts, set(facts.modalities), set())

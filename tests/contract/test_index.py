@@ -19,6 +19,7 @@ from auth.errors import PolicyInvalid
 from auth.policy.model import AccessRequest, Action
 from storage.errors import IndexFault, InstanceConflict
 from storage.identifiers import ObjectId
+from storage.index import narrowing
 from storage.index.columns import SCALAR_FACTS, Level
 from storage.index.compiler import compile_predicate
 from storage.index.elements import document_of, document_text, element_text
@@ -31,7 +32,7 @@ from storage.index.schema import STUDY, STUDY_BODY_PART, STUDY_LABEL, STUDY_MODA
 from storage.index.sequences import QueryKey
 from storage.index.state import advance, begin_rebuild, end_rebuild, position
 from storage.index.writer import apply, label
-from tests.simulators.indexed import entry
+from tests.simulators.indexed import CT, entry
 from tests.simulators.postgresql import PostgreSql
 from tests.simulators.predicate_oracle import selects
 from tests.simulators.random_policies import PERSON, engine_of, policy_text, studies
@@ -182,6 +183,10 @@ def test_patients_series_and_images(engine, reader):
     [
         ("PatientName", "MULLER*", ["2.1"]),
         ("PatientName", "*rg", ["2.1"]),
+        ("PatientName", "*ller*", ["2.1"]),
+        ("PatientName", "*lle*jör*", ["2.1"]),
+        ("PatientName", "?amada*", ["2.2"]),
+        ("PatientName", "*lmada*", []),
         ("PatientName", "?üller^J*", ["2.1"]),
         ("PatientName", "山田*", ["2.2"]),
         ("PatientName", "*=山田^太郎", ["2.2"]),
@@ -206,6 +211,27 @@ def test_keys_are_matched_alike(engine, reader, keyword, key, expected):
         study(3, PatientName="Doe", AccessionNumber="a\\b c", StudyTime="0900", StudyID="x", Modality="US"),
     )
     assert sorted(found(reader, "STUDY", **{keyword: key})) == expected
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_what_few_studies_have_is_found_whether_it_is_looked_for_or_come_across(engine, reader, monkeypatch, few):
+    monkeypatch.setattr(narrowing, "FEW", few)
+    long_name = "abc" * 200
+    store(
+        engine,
+        study(1, PatientName="Müller^Jörg", Modality="CT"),
+        study(2, PatientName="=山田^太郎^博士", Modality="XA"),
+        study(3, PatientName=long_name, Modality=""),
+        study(4, Modality="MR"),
+    )
+    unnamed, without = "2.4", "2.3"
+    assert found(reader, "STUDY", PatientName="*ller*") == [unnamed, "2.1"]
+    assert found(reader, "STUDY", PatientName="*太郎^博*") == [unnamed, "2.2"]
+    assert found(reader, "STUDY", PatientName="*cab*") == [unnamed, "2.3"]
+    assert found(reader, "STUDY", PatientName="*lle*", ModalitiesInStudy="CT") == ["2.1"]
+    assert found(reader, "STUDY", ModalitiesInStudy="XA") == [without, "2.2"]
+    assert found(reader, "STUDY", ModalitiesInStudy="XA\\MR", page=1) == [unnamed, without, "2.2"]
+    assert found(reader, "STUDY", SOPClassesInStudy=CT) == ["2.4", "2.3", "2.2", "2.1"]
 
 
 def test_elements_without_a_column_are_matched_alike(engine, reader):
@@ -347,7 +373,7 @@ def _insert(connection):
         row = {name: getattr(facts, name) for name in SCALAR_FACTS}
         connection.execute(STUDY.insert().values({**needed, **row, "id": number}))
         for name, table in sets.items():
-            fixed = {"fixed": True} if "fixed" in table.c else {}
+            fixed = {name: True for name in ("fixed", "current") if name in table.c}
             for value in getattr(facts, name):
                 connection.execute(table.insert().values(study_fk=number, value=value, **fixed))
 

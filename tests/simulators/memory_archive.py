@@ -256,7 +256,9 @@ def _values(data: bytes, syntax_uid: str) -> dict[int, tuple[bytes, bytes]]:
 
 def _raw(value: object) -> bytes:
     # pydicom has already decoded the character set, whose value it needs itself.
-    return value if isinstance(value, bytes) else str(value or "").encode("ascii")
+    if isinstance(value, bytes):
+        return value
+    return (value or "" if isinstance(value, str | None) else "\\".join(map(str, value))).encode("ascii")  # type: ignore[call-overload]
 
 
 class World:

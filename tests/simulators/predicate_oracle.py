@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from storage.index.predicate import (
     AllOf,
+    Among,
     AnyOf,
     Compare,
     Constant,
@@ -48,6 +49,8 @@ def judged(predicate: Predicate, row: Row) -> bool | None:
             return True if True in values else None if None in values else False
         case NotTrue(term):
             return judged(term, row) is not True
+        case Among(_, term):
+            return judged(term, row)
         case Present(attribute, present):
             return (row.get(attribute) is not None) is present
         case SomeValue() | SomeItem() | Valueless():

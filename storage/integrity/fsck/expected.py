@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+from storage.index.text import name_parts
 from storage.instance import InstanceRows, StudyFacts
 
 _TOLD_SCALARS: Final = (
@@ -22,6 +23,7 @@ _TOLD_SCALARS: Final = (
     "station",
     "referring_physician",
 )
+_NAMES: Final = ("patient_name_norm", "patient_name_ideographic", "patient_name_phonetic")
 _TOLD_SETS: Final = ("performing_physicians", "modalities", "body_parts")
 _COUNTED: Final = frozenset(
     {"facts", "modalities_in_study_text", "sop_classes_in_study_text", "series_count", "instance_count"}
@@ -125,6 +127,7 @@ class ExpectedStudy:
             "study_body_part": {(value,) for value in self._facts.body_parts},
             "study_modality": {(value, int(value in fixed), int(value in current)) for value in fixed | current},
             "study_sop_class": {(value,) for value in self._sop_classes},
+            "study_name_part": {(part,) for part in name_parts(*map(self._row.get, _NAMES))},
         }
 
     @property

@@ -18,7 +18,14 @@ _BUSY_SECONDS: Final = 10.0
 _PAGE: Final = 500
 _TOLD: Final = 100
 """Problems that SQLite tells of one check."""
-SET_TABLES: Final = ("study_label", "study_physician", "study_body_part", "study_modality", "study_sop_class")
+SET_TABLES: Final = (
+    "study_label",
+    "study_physician",
+    "study_body_part",
+    "study_modality",
+    "study_sop_class",
+    "study_name_part",
+)
 OUTLASTING: Final = ("absent_label", "study_hold", "tombstone", "erasure")
 _FILED: Final = """
     SELECT instance.*, series.series_uid AS "filed.series", study.study_uid AS "filed.study" FROM instance

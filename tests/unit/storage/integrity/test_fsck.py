@@ -483,7 +483,7 @@ def test_an_index_behind_the_ledger_is_under_way_only_while_somebody_writes(kept
     assert any("rows beyond" in fault for fault in kept.faults(live=True))
     with closing(sqlite3.connect(kept.place.index)) as connection:
         ((study,),) = connection.execute("SELECT id FROM study WHERE study_uid = '2.2'").fetchall()
-    for table in ("study_modality", "study_sop_class"):
+    for table in ("study_modality", "study_sop_class", "study_name_part"):
         kept.change_index(f"DELETE FROM {table} WHERE study_fk = {study}")
     kept.change_index(
         "DELETE FROM instance WHERE sop_instance_uid = '2.1'",
