@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from benchmarks import audit_share, hanging
+from benchmarks import audit_share, big_index, hanging
 from benchmarks.servers import Server, Stable, strongroom
 from tests.simulators.scu import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, Requestor, identifier
 
@@ -165,6 +166,8 @@ MEASUREMENTS = (
 
 AUDIT_SHARE = "audit-share"
 """Against itself without an audit trail: what is left of the throughput of stores."""
+INDEXES = (big_index.SQLITE, big_index.POSTGRESQL)
+"""A big index, by itself and only where it is asked for: it takes minutes to make."""
 HANGING = "hanging-directory"
 """Against itself: the set-up of associations while others hang on a silent directory (here below 1 is better)."""
 
@@ -235,34 +238,44 @@ def run(measurement: Measurement, rounds: int, stable: Stable, objects: Objects,
     }
 
 
+def told(result: dict[str, Any]) -> None:
+    """One line of what was measured."""
+    ratios = ", ".join(f"{ratio} x {peer}" for peer, ratio in result["ratio"].items())
+    low, high = result["spread"]
+    print(f"{result['name']:14} {result['ours']:>9} {result['unit']:10} {ratios}  [{low}-{high}]", flush=True)
+
+
 def main() -> int:
     """Run the named measurements, or all."""
     known = {measurement.name: measurement for measurement in MEASUREMENTS}
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*known, HANGING, AUDIT_SHARE)))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*known, HANGING, AUDIT_SHARE, *INDEXES)))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--studies", type=int, default=1_000_000, help="in the big indexes; five objects each")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     names = [*known, HANGING, AUDIT_SHARE]
-    unknown = set(arguments.names) - set(names)
+    unknown = set(arguments.names) - {*names, *INDEXES}
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    results = []
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join((*names, *INDEXES))}")
+    results: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as work:
         stable, objects = Stable(Path(work)), Objects(Path(work))
         kept = Kept(stable, objects)
         for name in arguments.names or names:
-            if name == HANGING:
-                result = hanging.run(arguments.rounds, stable, Path(work))
+            if name in INDEXES:
+                made = big_index.run(name, arguments.studies, arguments.rounds, Path(work))
+            elif name == HANGING:
+                made = [hanging.run(arguments.rounds, stable, Path(work))]
             elif name == AUDIT_SHARE:
-                result = audit_share.run(arguments.rounds, stable, partial(storing(4, 50, 512, "ct4"), objects=objects))
+                load = partial(storing(4, 50, 512, "ct4"), objects=objects)
+                made = [audit_share.run(arguments.rounds, stable, load)]
             else:
-                result = run(known[name], arguments.rounds, stable, objects, kept)
-            results.append(result)
+                made = [run(known[name], arguments.rounds, stable, objects, kept)]
+            results += made
             if not arguments.json:
-                ratios = ", ".join(f"{ratio} x {peer}" for peer, ratio in result["ratio"].items())
-                low, high = result["spread"]
-                print(f"{name:14} {result['ours']:>9} {result['unit']:10} {ratios}  [{low}-{high}]", flush=True)
+                for result in made:
+                    told(result)
         kept.stop()
     if arguments.json:
         print(json.dumps(results, indent=2))

@@ -1,18 +1,20 @@
-"""A big index of generated studies, and how fast it answers: scripts/bench-index.
+"""A big index of generated studies, and how fast it answers: ``scripts/bench index-sqlite index-postgresql``.
 
-Rows are written past the committer, in large transactions, but by the product's own functions from objects to rows, and
-into the product's own tables; what is measured is `storage.index.reader` on them.
+Rows are written past the committer, in large transactions, into the product's own tables; what is measured is
+`storage.index.reader` on them, with what a radiologist may see as its scope.
 """
 
-import json
 import random
 import resource
 import statistics
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from sqlalchemy import text
 
 from storage.index.elements import document_text, element_text
@@ -20,6 +22,7 @@ from storage.index.engine import IndexEngine
 from storage.index.facts import facts_text
 from storage.index.finding import Match
 from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryModel, plan_find
+from storage.index.postgresql import open_postgresql
 from storage.index.predicate import Holds, NotTrue, Predicate
 from storage.index.prepared import Prepared
 from storage.index.reader import IndexReader
@@ -27,7 +30,11 @@ from storage.index.schema import STUDY
 from storage.index.sequences import QueryKey
 from storage.index.text import folded
 from storage.instance import StudyFacts
+from tests.simulators.postgresql import PostgreSql
 
+SQLITE, POSTGRESQL = "index-sqlite", "index-postgresql"
+SLOW_SECONDS = 0.02
+"""What a slow reader takes for a page of 500: 25,000 matches a second."""
 INSTANCES_PER_STUDY = 5
 SCOPE: Predicate = NotTrue(Holds("labels", ("restricted",)))
 """What a radiologist may see."""
@@ -128,8 +135,6 @@ RETURNED = (0x00080020, 0x00080050, 0x00080061, 0x00100010, 0x00100020, 0x002000
 
 def query(**keys: str) -> FindQuery:
     """A study query as a workstation asks it."""
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
-
     asked = {tag: QueryKey(tag, str(dictionary_VR(tag)), "") for tag in RETURNED}
     for keyword, value in keys.items():
         tag = int(tag_for_keyword(keyword) or 0)
@@ -233,10 +238,39 @@ def _asked(reader: IndexReader, studies: int, times: int) -> float:
     return statistics.median(taken)
 
 
-def report(name: str, reader: IndexReader, studies: int, rounds: int, pause: float) -> str:
-    """Everything, as one JSON object."""
-    first = {
-        one.name: [round(one.p50, 2), round(one.p95, 2), one.rows] for one in first_responses(reader, studies, rounds)
+def run(name: str, studies: int, rounds: int, work: Path) -> list[dict[str, object]]:
+    """Fill one index and measure it: milliseconds to the first page by kind of query, then a slow reader."""
+    with ExitStack() as held:
+        if name == SQLITE:
+            engine = IndexEngine.open(work / "big.sqlite", durable=False)
+        else:
+            cluster = PostgreSql()
+            held.callback(cluster.stop)
+            engine = open_postgresql(cluster.database(), durable=False)
+        held.callback(engine.close)
+        fill(engine, studies)
+        reader = IndexReader(engine)
+        results = [
+            _result(f"{name} {one.name}", "ms (p50)", one.p50, [one.p50, one.p95], rounds)
+            for one in first_responses(reader, studies, rounds)
+        ]
+        streamed = stream(reader, studies, SLOW_SECONDS)
+        return [
+            *results,
+            _result(f"{name} stream", "matches/s", streamed.matches / streamed.seconds, [streamed.growth_kib] * 2, 1),
+            _result(f"{name} alone", "ms (p50)", streamed.alone_ms, [streamed.alone_ms] * 2, 1),
+            _result(f"{name} beside a stream", "ms (p50)", streamed.beside_ms, [streamed.beside_ms] * 2, 1),
+        ]
+
+
+def _result(name: str, unit: str, ours: float, spread: list[float], rounds: int) -> dict[str, object]:
+    low, high = (round(one, 2) for one in spread)
+    return {
+        "name": name,
+        "unit": unit,
+        "ours": round(ours, 2),
+        "peers": {},
+        "ratio": {},
+        "spread": [low, high],
+        "rounds": rounds,
     }
-    streamed = stream(reader, studies, pause)
-    return json.dumps({"engine": name, "first": first, "stream": streamed.__dict__}, indent=1)
