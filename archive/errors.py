@@ -133,6 +133,12 @@ class NodeUnreachable(ArchiveError):
     number = 412
 
 
+class RejectionImpossible(ArchiveError):
+    """A rejection note names no object, or one that is not kept as it says."""
+
+    number = 412
+
+
 class TransferBroken(ArchiveError):
     """An object could not be sent to its end; nothing that makes sense can follow, the association is aborted."""
 

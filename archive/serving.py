@@ -49,9 +49,10 @@ from archive.services.commitment import CommitmentService
 from archive.services.destinations import Destinations
 from archive.services.glass import GlassService, GlassWatch
 from archive.services.query import QueryService
+from archive.services.rejection import RejectionService
 from archive.services.retrieve import RetrievalRecords, RetrieveService
 from archive.services.store import StoreService
-from archive.settings import INSECURE
+from archive.settings import INSECURE, SHOW
 from archive.tending import Files, Tending
 from archive.upper_layer.limits import Limits
 from archive.watching import vigil_over
@@ -202,6 +203,9 @@ def _server(
     requestor = Requestor(
         nodes.verifier, lambda: destination_context(identities), limits, without_tls=listen.plain == INSECURE
     )
+    show_quality = settings.deletion.quality_notes == SHOW
+    rejections = RejectionService(repository, pep, show_quality=show_quality)
+    store = StoreService(repository, pep, audit, archive.masked, rejections, archive.receipt)
     kept = RetrievalRecords(archive.masked, archive.volumes)
     retrieve = RetrieveService(repository.reader, repository, pep, audit, kept, Destinations(archive.nodes))
     commitment = CommitmentService(
@@ -216,7 +220,7 @@ def _server(
     )
     dispatcher = ServiceDispatcher(
         verification=VerificationProvider(pep, limits),
-        storage=StorageProvider(StoreService(repository, pep, audit, archive.masked, archive.receipt), limits),
+        storage=StorageProvider(store, limits),
         query=QueryProvider(QueryService(repository.reader, pep, audit, repository), title, limits),
         get=GetProvider(retrieve, limits),
         move=MoveProvider(retrieve, requestor, title, limits),

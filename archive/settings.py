@@ -18,6 +18,8 @@ from archive.upper_layer.limits import Limits
 
 INSECURE: Final = "insecure"
 """The word that an operator writes to run without TLS."""
+HIDE, SHOW = "hide", "show"
+"""What becomes of objects that were rejected for quality reasons."""
 MAX_SETTINGS_BYTES: Final = 1_048_576
 
 
@@ -137,6 +139,14 @@ class SignatureSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletionSettings:
+    """Section ``[deletion]``."""
+
+    quality_notes: str = HIDE
+    """What a rejection note for quality reasons does: ``hide`` its objects, or ``show`` them with the note."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrailSettings:
     """Section ``[trail]``: the audit trail's signed checkpoints."""
 
@@ -173,6 +183,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     commitment: CommitmentSettings = field(default_factory=CommitmentSettings)
     signatures: SignatureSettings = field(default_factory=SignatureSettings)
+    deletion: DeletionSettings = field(default_factory=DeletionSettings)
     trail: TrailSettings = field(default_factory=TrailSettings)
     log: LogSettings = field(default_factory=LogSettings)
     providers: Mapping[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
@@ -363,5 +374,7 @@ def _check(settings: Settings) -> None:
     for name in ("invalid", "unknown", "indeterminate", "weak", "missing"):
         if getattr(settings.signatures, name) not in ACTIONS:
             raise SettingsInvalid(f"signatures.{name} must be one of {', '.join(ACTIONS)}")
+    if settings.deletion.quality_notes not in (HIDE, SHOW):
+        raise SettingsInvalid(f'deletion.quality_notes must be "{HIDE}" or "{SHOW}"')
     if settings.log.level not in _LEVELS:
         raise SettingsInvalid(f"log.level must be one of {', '.join(_LEVELS)}")

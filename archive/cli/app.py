@@ -6,6 +6,7 @@ from archive.cli import (
     audit,
     break_glass,
     cert,
+    conformance,
     doctor,
     evidence,
     forward,
@@ -47,6 +48,7 @@ def build() -> typer.Typer:
     app.add_typer(signature.app, name="signature")
     app.command("evidence")(evidence.evidence)
     app.add_typer(keys.app, name="keys")
+    app.command("conformance")(conformance.conformance)
     app.command("doctor")(doctor.doctor)
     app.command("metrics")(metrics.metrics)
     app.add_typer(lab.app, name="lab")

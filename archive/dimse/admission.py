@@ -241,7 +241,7 @@ def _visible(text: str) -> str:
 
 def _answer(request: AssociationRequest, authenticated: Authenticated) -> AssociationAnswer:
     # 9 Presentation contexts, each on its own (PS3.8 9.3.3.2), and the roles that were asked for (PS3.7 D.3.3.4).
-    results = tuple(_result(context) for context in request.contexts)
+    results = tuple(context_result(context) for context in request.contexts)
     accepted = {
         context.abstract_syntax: result.transfer_syntax
         for context, result in zip(request.contexts, results, strict=True)
@@ -258,7 +258,8 @@ def _answer(request: AssociationRequest, authenticated: Authenticated) -> Associ
     )
 
 
-def _result(context: ProposedContext) -> ContextResult:
+def context_result(context: ProposedContext) -> ContextResult:
+    """The answer to one proposed presentation context."""
     if context.abstract_syntax in STORAGE:
         syntax = acceptable(list(context.transfer_syntaxes))
     elif context.abstract_syntax in MESSAGES:

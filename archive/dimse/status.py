@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from archive.errors import ArchiveError, AuditUnavailable, CommandRefused, DestinationUnknown
+from archive.errors import ArchiveError, AuditUnavailable, CommandRefused, DestinationUnknown, RejectionImpossible
 from auth.errors import AccessDenied, AuthError, HiddenKeyRefused, QueryTooBroad, TooManyResults, VolumeExceeded
 from storage import errors as kept
 
@@ -38,7 +38,14 @@ QUERY_TOO_BROAD: Final = 0xC012
 VOLUME_EXCEEDED: Final = 0xC013
 """The person has retrieved as many objects today as the policy allows."""
 
-ANSWERED: Final = (CommandRefused, AuditUnavailable, DestinationUnknown, kept.StorageError, AuthError)
+ANSWERED: Final = (
+    CommandRefused,
+    RejectionImpossible,
+    AuditUnavailable,
+    DestinationUnknown,
+    kept.StorageError,
+    AuthError,
+)
 """What is answered with a status; after anything else a peer cannot go on."""
 
 MAX_COMMENT: Final = 64
@@ -88,6 +95,7 @@ _TABLE: Final[dict[type[Exception], Refusal]] = {
     AuthError: Refusal(NOT_AUTHORIZED, "not authorized"),
     AuditUnavailable: Refusal(0xA700, "nothing is moved at present"),
     DestinationUnknown: Refusal(MOVE_DESTINATION_UNKNOWN, "move destination unknown"),
+    RejectionImpossible: Refusal(DATA_SET_MISMATCH, "the note names an object that is not kept as it says"),
     ArchiveError: Refusal(PROCESSING_FAILURE, "processing failure"),
 }
 
@@ -115,6 +123,16 @@ def refusal(error: Exception, service: Service) -> Refusal:
         if found is not None:
             return Refusal(_OTHERWISE.get((service, found.status), found.status), found.comment)
     return Refusal(_OTHERWISE.get((service, PROCESSING_FAILURE), PROCESSING_FAILURE), "processing failure")
+
+
+def refusals(service: Service) -> dict[int, list[str]]:
+    """Every failure status of a service with its Error Comments, for the conformance statement."""
+    found: dict[int, list[str]] = {}
+    for told in _TABLE.values():
+        comments = found.setdefault(_OTHERWISE.get((service, told.status), told.status), [])
+        if told.comment not in comments:
+            comments.append(told.comment)
+    return found
 
 
 def is_warning(status: int) -> bool:

@@ -103,6 +103,10 @@ class PolicyEnforcementPoint:
         """
         return self._grant(Action.STORE, session, facts, sop_class)
 
+    def delete(self, session: AssociationSession, facts: StudyFacts) -> Grant:
+        """May it take objects of this study away? Raises as `associate`."""
+        return self._grant(Action.DELETE, session, facts)
+
     def commit(self, session: AssociationSession, sop_class: str) -> ScopedGrant:
         """About the objects of which studies may it ask whether they are committed? Raises as `associate`."""
         return self._scoped(Action.COMMIT, session, sop_class)

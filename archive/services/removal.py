@@ -16,7 +16,7 @@ from storage.events import ERASED, HELD, MAX_INSTANCES, RELEASED, TOMBSTONED, Na
 from storage.index.predicate import EVERYTHING, Compare, Predicate
 from storage.index.reader import StudyNames
 from storage.index.removal import Tombstone
-from storage.instance import StoredInstance
+from storage.instance import StoredInstance, StudyFacts
 from storage.ports import LedgerEntry
 
 
@@ -46,6 +46,9 @@ class ObjectsKept(Protocol):
     def instances(self, predicate: Predicate, scope: Predicate) -> Iterator[StoredInstance]:
         """The instances selected."""
 
+    def study_facts(self, study_uid: str) -> StudyFacts | None:
+        """What policy reads of a study."""
+
     def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
         """Patient and accession number of studies, by UID."""
 
@@ -55,6 +58,12 @@ class ObjectsRemoved(Protocol):
 
     def held(self, study_uid: str) -> bool:
         """Whether a study is on hold."""
+
+    def tombstone(self, sop_instance_uid: str) -> Tombstone | None:
+        """What became of an object that was taken away."""
+
+    def absent_labels(self, study_uid: str) -> frozenset[str]:
+        """Labels that wait for a study."""
 
     def of_study(self, study_uid: str) -> Iterator[Tombstone]:
         """What was taken away of a study and is not erased."""

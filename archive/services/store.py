@@ -4,7 +4,8 @@ The order of one store, none of which can be skipped because each step takes wha
 
 1. bytes into staging, encrypted and inspected on the way (`storage.ingest`);
 2. the data set is the object that the command announced;
-3. the enforcement point gives a grant for the study that the data set itself names;
+3. the enforcement point gives a grant for the study that the data set itself names; a rejection note needs more
+   (`archive.services.rejection`), and is carried out before it is answered;
 4. our signature and the trailer, on stable storage; what becomes of it by the signatures that it came with;
 5. the commit: visible, in the ledger, in the audit, in the index.
 
@@ -25,6 +26,8 @@ from archive.audit.events import (
     StudyTouched,
 )
 from archive.enforcement.grant import Grant
+from archive.errors import RejectionImpossible
+from archive.services.rejection import KEY_OBJECT_SELECTION, Note, NoteBuffer, Rejection
 from archive.session import AssociationSession
 from archive.signatures.receipt import QUARANTINE, Action, Judgement, ReceiptPolicy
 from auth.errors import AccessDenied
@@ -32,12 +35,14 @@ from storage.errors import (
     DataSetLimitExceeded,
     DataSetMismatch,
     InstanceConflict,
+    InstanceRemoved,
     InvalidIdentifier,
     MalformedDataSet,
     MaskedCopyRefused,
     ObjectMissing,
     SignatureRefused,
     StorageError,
+    StudyHeld,
     UnsupportedTransferSyntax,
 )
 from storage.instance import (
@@ -58,7 +63,9 @@ _PEER_AT_FAULT: Final = (
     InstanceConflict,
     InvalidIdentifier,
     MalformedDataSet,
+    RejectionImpossible,
     SignatureRefused,
+    StudyHeld,
     UnsupportedTransferSyntax,
 )
 
@@ -75,6 +82,16 @@ class StoreEnforcement(Protocol):
 
     def store(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
         """May it add this object to this study? Raises `AccessDenied`, audited."""
+
+
+class Rejections(Protocol):
+    """What is asked of `archive.services.rejection.RejectionService`."""
+
+    def check(self, session: AssociationSession, note: Note, note_uid: str) -> Rejection:
+        """May the note be carried out? Raises."""
+
+    def carry_out(self, session: AssociationSession, rejection: Rejection, note_uid: str) -> None:
+        """Take its objects away."""
 
 
 class MaskedNames(Protocol):
@@ -125,9 +142,11 @@ class StoreService:
         pep: StoreEnforcement,
         audit: AuditRecorder,
         masked: MaskedNames,
+        rejections: Rejections,
         signatures: ReceiptPolicy | None = None,
     ) -> None:
         """``signatures``: what becomes of objects by those they come with; None: they are not looked at."""
+        self._rejections = rejections
         self._repository = repository
         self._pep = pep
         self._audit = audit
@@ -173,10 +192,22 @@ class StoreService:
             )
         )
 
-    def keep(self, session: AssociationSession, received: ReceivedInstance) -> StoreReceipt:
-        """Steps 3 to 5 for an object of which every byte is staged."""
+    def keep(self, session: AssociationSession, received: ReceivedInstance, note: Note | None = None) -> StoreReceipt:
+        """Steps 3 to 5 for an object of which every byte is staged; ``note``: it is a rejection note that says so."""
         grant = self._pep.store(session, received.rows.facts, received.key.sop_class_uid)
-        return self._keep(grant, received)
+        if note is None:
+            return self._keep(grant, received)
+        uid = received.key.sop_instance_uid
+        rejection = self._rejections.check(session, note, uid)
+        try:
+            receipt = self._keep(grant, received)
+        except InstanceRemoved:
+            if not rejection.done:
+                raise
+            # It comes again, and everything that it says was done.
+            return StoreReceipt(StoreOutcome.ALREADY_KEPT, received.key, received.object_id, 0)
+        self._rejections.carry_out(session, rejection, uid)
+        return receipt
 
     def _keep(self, grant: Grant, received: ReceivedInstance) -> StoreReceipt:
         if self._masked.original(received.key.sop_instance_uid) is not None:
@@ -251,6 +282,7 @@ class Incoming:
         self._declared = declared
         self._intake = intake
         self._received: ReceivedInstance | None = None
+        self._document = NoteBuffer() if declared.sop_class_uid == KEY_OBJECT_SELECTION else None
         self._ended = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -261,6 +293,8 @@ class Incoming:
         """
         try:
             self._intake.write(data)
+            if self._document is not None:
+                self._document.write(data)
         except Exception as error:
             self._end(error)
             raise
@@ -271,11 +305,13 @@ class Incoming:
         Raises:
             AccessDenied: the policy does not permit it.
             StorageError: what is wrong with the data set, or with the store.
+            RejectionImpossible: it is a rejection note of what is not here.
             AuditUnavailable: it could not be told.
         """
         try:
             self._received = self._intake.finish()
-            receipt = self._service.keep(self._session, self._received)
+            note = self._document.note(self._declared.transfer_syntax) if self._document else None
+            receipt = self._service.keep(self._session, self._received, note)
         except Exception as error:
             self._end(error)
             raise
@@ -296,7 +332,7 @@ class Incoming:
         self._intake.discard()
         if isinstance(error, AccessDenied):
             return
-        known = isinstance(error, StorageError)
+        known = isinstance(error, StorageError | RejectionImpossible)
         reason = str(error) if known else f"internal failure ({type(error).__name__})"
         study = study_of(self._received) if self._received else None
         serious = not isinstance(error, _PEER_AT_FAULT)

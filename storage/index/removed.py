@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, select
 
+from storage.index.absent import labels_of
 from storage.index.engine import IndexEngine
 from storage.index.removal import Tombstone, is_held, is_known, tombstone_of, tombstones
 from storage.index.schema import STUDY_HOLD, TOMBSTONE
@@ -26,6 +27,11 @@ class RemovedReader:
         """What became of an object that was taken away; None if none was under this UID."""
         with self._engine.reading() as connection:
             return tombstones(connection, [sop_instance_uid]).get(sop_instance_uid)
+
+    def absent_labels(self, study_uid: str) -> frozenset[str]:
+        """Labels that wait for a study of which nothing is kept."""
+        with self._engine.reading() as connection:
+            return labels_of(connection, study_uid)
 
     def of_study(self, study_uid: str) -> Iterator[Tombstone]:
         """What was taken away of a study and is not erased."""

@@ -37,7 +37,7 @@ from storage.index.rows import key_of, rows_of
 from storage.instance import DeclaredInstance, ReceivedInstance, StagedBytes
 from storage.integrity.inspection import DataSetInspector
 from storage.transfer_syntax import transfer_syntax
-from tests.simulators.memory_archive import MemoryIntake, MemoryRepository, World, image
+from tests.simulators.memory_archive import MemoryIntake, MemoryRepository, NoNotes, World, image
 from tests.simulators.subjects import node, person
 
 LIMITS = Limits(associate_pdu_bytes=65_536, pdu_bytes=65_536, data_set_bytes=1_000_000)
@@ -166,7 +166,9 @@ class FuzzedArchive:
         requestor = Requestor(self, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), LIMITS, without_tls=False)
         self._dispatcher = ServiceDispatcher(
             verification=VerificationProvider(pep, LIMITS),
-            storage=StorageProvider(StoreService(self.world.repository, pep, trail, self.world.masked), LIMITS),
+            storage=StorageProvider(
+                StoreService(self.world.repository, pep, trail, self.world.masked, NoNotes()), LIMITS
+            ),
             query=QueryProvider(QueryService(reader, pep, trail, self.world.repository), "STRONGROOM", LIMITS),
             get=GetProvider(retrieve, LIMITS),
             move=MoveProvider(retrieve, requestor, "STRONGROOM", LIMITS),

@@ -310,3 +310,13 @@ class World:
     def close(self) -> None:
         self.index.close()
         self.records.close()
+
+
+class NoNotes:
+    """Rejection notes where nothing is to be rejected."""
+
+    def check(self, session, note, note_uid):
+        raise AssertionError("no rejection note was sent")
+
+    def carry_out(self, session, rejection, note_uid):
+        raise AssertionError("no rejection note was sent")

@@ -20,7 +20,7 @@ from storage.integrity.trust import Trust
 from storage.integrity.verifier import verify_signatures
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 from tests.simulators.encoding import signing_key
-from tests.simulators.memory_archive import CT, World, decoded, encoded, image
+from tests.simulators.memory_archive import CT, NoNotes, World, decoded, encoded, image
 from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.retrieving import get_provider, retrieve_service
 from tests.simulators.subjects import node, person
@@ -90,7 +90,7 @@ def test_masked_copy_that_comes_back_is_refused_as_the_original(world, channel):
     context = AcceptedContext(1, CT, EXPLICIT_LITTLE)
     modality = MemoryChannel(world.admit(replace(node("modality", name="CT1"), fingerprint="6f" * 32)), context)
     uid = stores[0].command.affected_sop_instance_uid
-    storage = StorageProvider(StoreService(world.repository, world.pep, world.trail, world.masked), Limits())
+    storage = StorageProvider(StoreService(world.repository, world.pep, world.trail, world.masked, NoNotes()), Limits())
     storage.handle(
         modality,
         context,

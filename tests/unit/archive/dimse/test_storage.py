@@ -17,7 +17,7 @@ from storage.errors import (
     StoreReadOnly,
 )
 from storage.transfer_syntax import EXPLICIT_LITTLE
-from tests.simulators.memory_archive import CT, World, encoded, image
+from tests.simulators.memory_archive import CT, NoNotes, World, encoded, image
 from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.subjects import node
 
@@ -34,7 +34,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def provider(world):
-    return StorageProvider(StoreService(world.repository, world.pep, world.trail, world.masked), Limits())
+    return StorageProvider(StoreService(world.repository, world.pep, world.trail, world.masked, NoNotes()), Limits())
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_peer_that_vanishes_leaves_nothing_and_is_told_once(world, provider, c
 
 
 def test_a_data_set_over_the_budget_ends_the_association_and_leaves_nothing(world, channel):
-    service = StoreService(world.repository, world.pep, world.trail, world.masked)
+    service = StoreService(world.repository, world.pep, world.trail, world.masked, NoNotes())
     provider = StorageProvider(service, Limits(data_set_bytes=100))
     with pytest.raises(LimitExceeded):
         store(provider, channel)

@@ -7,7 +7,7 @@ from archive.errors import AuditUnavailable
 from archive.services.store import StoreService
 from auth.errors import AccessDenied
 from storage.errors import DataSetMismatch, InstanceConflict, MalformedDataSet, OutOfSpace, StoreReadOnly
-from tests.simulators.memory_archive import World, declared, encoded, image
+from tests.simulators.memory_archive import NoNotes, World, declared, encoded, image
 from tests.simulators.subjects import node
 
 
@@ -20,7 +20,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def service(world):
-    return StoreService(world.repository, world.pep, world.trail, world.masked)
+    return StoreService(world.repository, world.pep, world.trail, world.masked, NoNotes())
 
 
 @pytest.fixture
