@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from archive.enforcement import operators
-from archive.enforcement.operators import FAILURE, THE_STUDY, Known, KnownSet, Record, Study, Value
+from archive.enforcement.operators import FAILURE, THE_STUDY, Failure, Known, KnownSet, Record, Study, Value
 from archive.enforcement.truth import (
     FAILS,
     YES,
@@ -101,7 +101,7 @@ class _Compiler:
             case "||":
                 return disjunction(self.truth(operands["left"]), self.truth(operands["right"]))
             case "if-then-else":
-                return choice(*(self.truth(operands[part]) for part in ("if", "then", "else")))
+                return choice(self.truth(operands["if"]), *(self._branch(operands[part]) for part in ("then", "else")))
             case "isEmpty":
                 return operators.is_empty(self.value(operands["arg"]))
             case "like":
@@ -113,6 +113,13 @@ class _Compiler:
             case "in":
                 return self._in(operands["left"], operands["right"])
         return self._binary(operator, operands)
+
+    def _branch(self, expression: Mapping[str, Any]) -> Truth:
+        """A branch of ``if-then-else``, which can stand for a condition and for no other value."""
+        value = self.value(expression)
+        if not isinstance(value, Truth | Failure) and not (isinstance(value, Known) and value.kind == "bool"):
+            raise NotCompilable("`if-then-else` as a value")
+        return value if isinstance(value, Truth) else always(value.value) if isinstance(value, Known) else FAILS
 
     def _binary(self, operator: str, operands: Mapping[str, Any]) -> Truth:
         if operator not in _COMPARISONS and operator not in _ORDERINGS:

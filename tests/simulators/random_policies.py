@@ -21,6 +21,17 @@ LABELS = ("VIP", "research", "A", "B", "a")
 PATTERNS = ("*", "A*", "*A*", "A%*", "A_B", "[A]", "?", "A\\*", "*B", "", "**")
 OPTIONAL = ("patient_id", "institution", "department", "station", "referring_physician")
 SETS = ("performing_physicians", "modalities", "body_parts", "labels")
+FOREIGN = (
+    "resource has study_date && resource.study_date + 1 > 2",
+    "resource.labels.containsAny(resource.modalities)",
+    "resource.labels == resource.modalities",
+    '[resource.study_uid].contains("1.1")',
+    '(if resource.labels.isEmpty() then "a" else "b") == "a"',
+    "resource.labels.contains(resource.study_uid)",
+)
+"""Conditions that Cedar takes and rows cannot express."""
+FOREIGN_SHARE = 0.025
+"""Of policies that have one."""
 PERSON = {"physician_name": "X^Y", "department": "A"}
 
 
@@ -75,6 +86,8 @@ class _Source:
         if not self._heads:
             principal, action, resource = "principal", "action", "resource is Study"
             clauses = clauses or f"when {{ {self.condition(0)} }}"
+        elif self._random.random() < FOREIGN_SHARE:
+            clauses += f" when {{ {pick(FOREIGN)} }}"
         return f'@id("p{number}") {effect} ({principal}, {action}, {resource}) {clauses};'
 
     def condition(self, depth: int) -> str:
