@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Text, create_engine, select
+from sqlalchemy import Connection, Text, select
 
 from archive.enforcement.attributes import resource_of
 from archive.enforcement.scope import scope_of
@@ -25,9 +25,10 @@ from auth.policy.engine import PolicyEngine
 from auth.policy.model import AccessRequest, Action
 from storage.index.columns import SCALAR_FACTS, Level
 from storage.index.compiler import compile_predicate
+from storage.index.engine import IndexEngine
+from storage.index.postgresql import open_postgresql
 from storage.index.predicate import EVERYTHING, Compare, Holds, OneOf, Pattern, Predicate, Present, Wild, all_of, any_of
 from storage.index.schema import (
-    METADATA,
     STUDY,
     STUDY_BODY_PART,
     STUDY_LABEL,
@@ -35,7 +36,7 @@ from storage.index.schema import (
     STUDY_PHYSICIAN,
 )
 from storage.instance import StudyFacts
-from tests.simulators.postgresql import binaries, cluster
+from tests.simulators.postgresql import PostgreSql
 from tests.simulators.predicate_oracle import selects
 from tests.simulators.random_policies import PERSON, TEXTS, engine_of, policy_text, studies
 from tests.simulators.subjects import assurance, node, person
@@ -54,22 +55,22 @@ QUESTIONS = 10
 
 
 @pytest.fixture(scope="module")
-def indexes() -> Iterator[dict[str, Connection]]:
-    """The same studies in each database that there is."""
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Connection]]:
+    """The same studies in each database."""
     with ExitStack() as held:
-        urls = {"sqlite": "sqlite://"}
-        if binaries() is not None:
-            urls["postgresql"] = held.enter_context(cluster())
+        server = PostgreSql()
+        held.callback(server.stop)
+        engines = {
+            "sqlite": IndexEngine.open(tmp_path_factory.mktemp("scope") / "index.sqlite"),
+            "postgresql": open_postgresql(server.database()),
+        }
         connections = {}
-        for name, url in urls.items():
-            engine = create_engine(url)
-            held.callback(engine.dispose)
-            connection = held.enter_context(engine.connect())
-            METADATA.create_all(connection)
-            for number, facts in enumerate(STUDIES, start=1):
-                insert(connection, number, facts)
-            connection.commit()
-            connections[name] = connection
+        for name, engine in engines.items():
+            held.callback(engine.close)
+            with engine.writing() as connection:
+                for number, facts in enumerate(STUDIES, start=1):
+                    insert(connection, number, facts)
+            connections[name] = held.enter_context(engine.reading())
         yield connections
 
 
@@ -193,9 +194,3 @@ def test_rows_selected_are_the_studies_permitted_100000_times(indexes: dict[str,
     counts = run(indexes, tmp_path, 100_000, first_seed=1_000_000)
     print(told(counts, indexes))
     assert counts["compared"] / counts["sets"] >= 0.7
-
-
-def test_postgresql_is_among_the_databases(indexes: dict[str, Connection]) -> None:
-    if binaries() is None:
-        pytest.skip("needs PostgreSQL: Debian package postgresql, which scripts/test installs")
-    assert set(indexes) == {"sqlite", "postgresql"}
