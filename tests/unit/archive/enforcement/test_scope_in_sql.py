@@ -81,9 +81,9 @@ def insert(connection: Connection, number: int, facts: StudyFacts) -> None:
     connection.execute(STUDY.insert().values({**needed, **row, "id": number}))
     sets = {name: getattr(facts, name) for name in SETS}
     for name, table in SETS.items():
-        fixed = {"fixed": True} if "fixed" in table.c else {}
+        flags = {flag: True for flag in ("fixed", "current") if flag in table.c}
         for value in sets[name]:
-            connection.execute(table.insert().values(study_fk=number, value=value, **fixed))
+            connection.execute(table.insert().values(study_fk=number, value=value, **flags))
 
 
 def question(random: Random) -> tuple[AccessRequest, Predicate]:
