@@ -30,6 +30,7 @@ from archive.records.commitments import CommitmentRecords
 from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
 from archive.records.overrides import OverrideRecords
+from archive.records.policy import PolicyRecord
 from archive.records.presented import PresentedRecords
 from archive.records.users import UserRecords
 from archive.records.volume import VolumeRecords
@@ -79,6 +80,7 @@ class Archive:
     masked: MaskedRecords
     volumes: VolumeRecords
     overrides: OverrideRecords
+    policy_record: PolicyRecord
     repository: Repository
     metrics: Metrics
     rebuild: LiveRebuild
@@ -96,6 +98,11 @@ class Archive:
             PolicyInvalid: they do not hold together.
         """
         return load_policies(self.policy_directory, is_keyword)
+
+    def adopt_policies(self, policies: LoadedPolicies) -> None:
+        """Put a checked policy set in force, and remember that it was."""
+        self.policy_record.adopt(policies.fingerprint)
+        self.policies.adopt(policies)
 
     @property
     def policy_directory(self) -> Path:
@@ -186,18 +193,30 @@ def open_archive(
             trail=trail,
             retention=retention,
             policies=policies,
-            nodes=NodeRecords(records),
-            users=UserRecords(records),
+            nodes=NodeRecords(records, key=keyring.ledger_key),
+            users=UserRecords(records, key=keyring.ledger_key),
             presented=PresentedRecords(records, clock=now),
             commitments=CommitmentRecords(records),
             masked=MaskedRecords(records),
             volumes=VolumeRecords(records, clock=now),
-            overrides=OverrideRecords(records, clock=now),
+            overrides=OverrideRecords(records, clock=now, key=keyring.ledger_key),
+            policy_record=_policy_record(records, keyring, policies, audit),
             repository=repository,
             metrics=Metrics(),
             rebuild=rebuild,
             _held=held.pop_all(),
         )
+
+
+def _policy_record(records: IndexEngine, keyring: Keyring, policies: PolicyEngine, audit: AuditLog) -> PolicyRecord:
+    """Which set was in force before; one that was changed past `policy reload` counts, and an officer is told."""
+    record, fingerprint = PolicyRecord(records, key=keyring.ledger_key), policies.policies.fingerprint
+    if record.fingerprint not in ("", fingerprint):
+        words = f"policies {fingerprint[:16]} are in force; {record.fingerprint[:16]} were, and no reload changed them"
+        alert = Alert.SECURITY_CONFIGURATION.value
+        audit.record(SecurityAlert(Actor(), Outcome.SERIOUS_FAILURE, alert=alert, description=words))
+    record.adopt(fingerprint)
+    return record
 
 
 def _stream_limits(limits: Limits) -> StreamLimits:

@@ -76,6 +76,13 @@ class EvidenceMismatch(ArchiveError):
     exit_code = 1
 
 
+class RecordsDamaged(ArchiveError):
+    """The records of users, nodes or overrides are not what this archive wrote; nothing is decided by them."""
+
+    number = 118
+    exit_code = 1
+
+
 class ProtocolViolation(ArchiveError):
     """The peer broke PS3.8 or PS3.7; the association is aborted.
 

@@ -13,6 +13,7 @@ _REMEDIES: Final = {
     110: "free space or repair the file system under the audit trail, then try again",
     111: "keep the home as it is, look into who wrote to it, and restore the trail from your backup",
     112: "start the server once, which cuts off what a crash left",
+    118: "look into who wrote to the home, and restore records.sqlite from your backup",
     200: "see the server's log",
     201: "check the UID",
     202: "the file is damaged or not DICOM; get it again",

@@ -157,6 +157,6 @@ def reload(call: Call) -> Json:
         facts,
         f"policies {policies.fingerprint[:16]} in force",
         Alert.SECURITY_CONFIGURATION,
-        lambda: call.archive.policies.adopt(policies),
+        lambda: call.archive.adopt_policies(policies),
     )
     return {"fingerprint": policies.fingerprint}

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
+from archive.records.seal import Sealer
 from archive.records.tables import RecordsDatabase, advance, create_tables, generation
 
 Rows = TypeVar("Rows")
@@ -26,10 +27,22 @@ class Kept(Generic[Rows]):
     reader sees the state before or after, never between, and never one that was not committed.
     """
 
-    def __init__(self, database: RecordsDatabase, kind: str, read: Callable[[Connection], Rows]) -> None:
+    def __init__(
+        self,
+        database: RecordsDatabase,
+        kind: str,
+        read: Callable[[Connection], Rows],
+        sealer: Sealer | None = None,
+    ) -> None:
+        """``sealer`` vouches for the rows; None: nobody does, as in a copy that is thrown away.
+
+        Raises:
+            RecordsDamaged: the rows are not what was sealed.
+        """
         self._database = database
         self._kind = kind
         self._read = read
+        self._sealer = sealer
         self._lock = threading.Lock()
         with database.writing() as connection:
             create_tables(connection)
@@ -50,9 +63,13 @@ class Kept(Generic[Rows]):
         """A transaction for one change; raise inside it, and nothing has happened."""
         with self._lock:
             with self._database.writing() as connection:
+                # What somebody else wrote meanwhile is not vouched for by the change that comes next.
+                self._check(connection)
                 yield connection
                 if counts:
                     advance(connection, self._kind)
+                if self._sealer is not None:
+                    self._sealer.seal(connection, generation(connection, self._kind))
                 state = self._state_of(connection)
             self._state = state
 
@@ -61,5 +78,10 @@ class Kept(Generic[Rows]):
         with self._lock, self._database.reading() as connection:
             self._state = self._state_of(connection)
 
+    def _check(self, connection: Connection) -> None:
+        if self._sealer is not None:
+            self._sealer.check(connection, generation(connection, self._kind))
+
     def _state_of(self, connection: Connection) -> _State[Rows]:
+        self._check(connection)
         return _State(self._read(connection), generation(connection, self._kind))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from archive.records.kept import Kept
+from archive.records.seal import sealer
 from archive.records.tables import (
     NODE,
     NODE_CERTIFICATE,
@@ -44,8 +45,20 @@ class _Nodes:
 class NodeRecords:
     """The nodes of one archive. Thread-safe; every change is durable when the call returns."""
 
-    def __init__(self, database: RecordsDatabase, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._kept: Kept[_Nodes] = Kept(database, "node", _read)
+    def __init__(
+        self,
+        database: RecordsDatabase,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        key: bytes | None = None,
+    ) -> None:
+        """``clock`` gives aware times; ``key`` seals the rows.
+
+        Raises:
+            RecordsDamaged: the rows are not what was sealed.
+        """
+        seal = sealer(key, "node", NODE, NODE_TITLE, NODE_CERTIFICATE, REVOKED)
+        self._kept: Kept[_Nodes] = Kept(database, "node", _read, seal)
         self._clock = clock
 
     @property

@@ -13,6 +13,7 @@ from uuid import uuid4
 from sqlalchemy import BigInteger, Boolean, Column, Connection, String, Table, Text, insert, select, update
 
 from archive.records.kept import Kept
+from archive.records.seal import sealer
 from archive.records.tables import METADATA, RecordsDatabase
 from auth.errors import RecordInvalid, RecordMissing
 from auth.identity.glass import checked_reason
@@ -57,10 +58,21 @@ class Override:
 class OverrideRecords:
     """The overrides of one archive. Thread-safe; every change is durable when the call returns."""
 
-    def __init__(self, database: RecordsDatabase, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """``clock`` gives aware times."""
+    def __init__(
+        self,
+        database: RecordsDatabase,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        key: bytes | None = None,
+    ) -> None:
+        """``clock`` gives aware times; ``key`` seals the rows.
+
+        Raises:
+            RecordsDamaged: the rows are not what was sealed.
+        """
         self._clock = clock
-        self._kept: Kept[Mapping[str, Override]] = Kept(database, "override", _read)
+        seal = sealer(key, "override", OVERRIDE)
+        self._kept: Kept[Mapping[str, Override]] = Kept(database, "override", _read, seal)
 
     def active(self, person: str, node: str) -> Override | None:
         """The override that counts for a person at a node now, from memory; None: there is none."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, delete, insert, select, update
 
 from archive.records.kept import Kept
+from archive.records.seal import sealer
 from archive.records.tables import USER, RecordsDatabase, user_of, user_row
 from auth.errors import RecordExists, RecordInvalid, RecordMissing
 from auth.names import checked_attributes, checked_roles, checked_username
@@ -18,10 +19,16 @@ _MAX_HASH_LENGTH = 512
 class UserRecords:
     """The users of one archive. Thread-safe; every change is durable when the call returns."""
 
-    def __init__(self, database: RecordsDatabase, *, known_roles: frozenset[str] | None = None) -> None:
-        """``known_roles``: the roles that a user may be given; None: any well-formed word."""
+    def __init__(
+        self, database: RecordsDatabase, *, known_roles: frozenset[str] | None = None, key: bytes | None = None
+    ) -> None:
+        """``known_roles``: the roles that a user may be given; None: any well-formed word. ``key`` seals the rows.
+
+        Raises:
+            RecordsDamaged: the rows are not what was sealed.
+        """
         self._known_roles = known_roles
-        self._kept: Kept[Mapping[str, UserRecord]] = Kept(database, "user", _read)
+        self._kept: Kept[Mapping[str, UserRecord]] = Kept(database, "user", _read, sealer(key, "user", USER))
 
     @property
     def generation(self) -> int:

@@ -24,6 +24,7 @@ from archive.rebuild_state import LiveRebuild
 from archive.records.masked import MaskedRecords
 from archive.records.nodes import NodeRecords
 from archive.records.overrides import OverrideRecords
+from archive.records.policy import PolicyRecord
 from archive.records.users import UserRecords
 from archive.records.volume import VolumeRecords
 from archive.settings import Settings
@@ -113,7 +114,7 @@ def own_authority(tmp_path_factory):
 
 @pytest.fixture
 def archive(tmp_path, own_authority):
-    for path in POLICIES.iterdir():
+    for path in filter(Path.is_file, POLICIES.iterdir()):
         (tmp_path / "policies").mkdir(exist_ok=True)
         (tmp_path / "policies" / path.name).write_bytes(path.read_bytes())
     database, on_disk = MemoryDatabase(), TrailOnDisk(tmp_path / "trail")
@@ -133,6 +134,7 @@ def archive(tmp_path, own_authority):
             masked=MaskedRecords(database),
             volumes=VolumeRecords(database),
             overrides=OverrideRecords(database),
+            policy_record=PolicyRecord(database),
             repository=Repository(),
             metrics=Metrics(),
             rebuild=LiveRebuild(),
