@@ -41,6 +41,8 @@ OPERATIONS = {
     Field.C_MOVE_RQ: ("2", Action.MOVE),
 }
 """The end of the SOP class's UID, and what policy is asked."""
+RELATIONAL = b"\1\1\1"
+"""Relational queries, dates with times, fuzzy names: extended negotiation (PS3.4 C.5.1.1)."""
 DESTINATION = replace(node("r", name="WS2"), fingerprint="6f" * 32)
 ALICE, AT = person("r", **PERSON), node("r")
 
@@ -86,7 +88,7 @@ class Pair:
             {uid: words for uid, words in labels.items() if uid in self.visible},
         )
 
-    def answers(self, operation: Field, sop_class: str, identifier: bytes) -> list[list[object]]:
+    def answers(self, operation: Field, sop_class: str, identifier: bytes, extended: bytes = b"") -> list[list[object]]:
         """What both say to the same request, message by message as on the wire."""
         said: list[list[object]] = []
         for world in (self.full, self.pruned):
@@ -95,10 +97,12 @@ class Pair:
                 world.nodes.nodes["WS2"] = NodeRecord(DESTINATION, host="127.0.0.1", port=104)
                 said.append(move_told(world, world.admit(AT, ALICE), sop_class, identifier, "WS2"))
                 continue
-            context = AcceptedContext(1, sop_class, EXPLICIT_LITTLE)
+            context = AcceptedContext(1, sop_class, EXPLICIT_LITTLE, extended=extended)
             channel = MemoryChannel(world.admit(AT, ALICE), context, TAKES_CT)
             if operation == Field.C_FIND_RQ:
-                provider = QueryProvider(QueryService(world.reader, world.pep, world.trail), "STRONGROOM", Limits())
+                provider = QueryProvider(
+                    QueryService(world.reader, world.pep, world.trail, world.repository), "STRONGROOM", Limits()
+                )
             else:
                 provider = get_provider(world)
             provider.handle(channel, context, request(operation, sop_class), MemoryData(identifier))
@@ -121,8 +125,8 @@ class Pair:
                 world.label(uid, word)
 
 
-def question(random: Random, operation: Field) -> tuple[str, bytes]:
-    """A SOP class and an identifier: any level, wildcards, lists, ranges, empty keys, counts, things that are not."""
+def question(random: Random, operation: Field) -> tuple[str, bytes, bytes]:
+    """A SOP class, an identifier and what was agreed on: wildcards, lists, ranges, empty keys, counts, what is not."""
     root = random.choice(tuple(ROOTS))
     sop_class = ROOTS[root] + OPERATIONS[operation][0]
     study = random.randint(1, STUDIES + 2)
@@ -144,7 +148,20 @@ def question(random: Random, operation: Field) -> tuple[str, bytes]:
         identifier.SOPInstanceUID = random.choice((numbers[0], numbers))
     if operation == Field.C_FIND_RQ:
         _keys(random, identifier, level)
-    return sop_class, encoded(identifier, EXPLICIT_LITTLE)
+    extended = b""
+    if operation == Field.C_FIND_RQ and random.random() < 0.3:
+        # Relational queries name no level above theirs (PS3.4 C.4.1.2.2.1).
+        extended = RELATIONAL
+        for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"):
+            if random.random() < 0.6 and keyword in identifier and _is_above(keyword, level):
+                delattr(identifier, keyword)
+    return sop_class, encoded(identifier, EXPLICIT_LITTLE), extended
+
+
+def _is_above(keyword: str, level: str) -> bool:
+    levels = {"PatientID": "PATIENT", "StudyInstanceUID": "STUDY", "SeriesInstanceUID": "SERIES"}
+    order = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+    return order.index(levels[keyword]) < order.index(level)
 
 
 def _keys(random: Random, identifier: Dataset, level: str) -> None:
@@ -195,9 +212,9 @@ def trials(folder: Path, seeds: range, requests: int) -> Iterator[tuple[str, boo
             if not 0 < len(pair.visible) < STUDIES:
                 continue
             for _ in range(requests):
-                sop_class, identifier = question(random, operation)
-                full, pruned = pair.answers(operation, sop_class, identifier)
-                yield f"{text}\n{sop_class} {identifier!r}", full == pruned, len(full)
+                sop_class, identifier, extended = question(random, operation)
+                full, pruned = pair.answers(operation, sop_class, identifier, extended)
+                yield f"{text}\n{sop_class} {identifier!r} {extended!r}", full == pruned, len(full)
         finally:
             pair.close()
 

@@ -264,11 +264,13 @@ def _raw(value: object) -> bytes:
 class World:
     """Registers that can change, a real enforcement point and index, and a repository in memory."""
 
-    def __init__(self, directory: Path, policies: Path | PolicyEngine = POLICIES) -> None:
+    def __init__(
+        self, directory: Path, policies: Path | PolicyEngine = POLICIES, *, index: IndexEngine | None = None
+    ) -> None:
         self.trail = Trail()
         self.users = MemoryUsers()
         self.nodes = MemoryNodes()
-        self.index = IndexEngine.open(directory / "index.sqlite")
+        self.index = index or IndexEngine.open(directory / "index.sqlite")
         self.reader = IndexReader(self.index)
         self.repository = MemoryRepository(self.index)
         self.records = IndexEngine.open(directory / "records.sqlite", prepare=None)
