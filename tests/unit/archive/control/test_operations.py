@@ -4,6 +4,7 @@ import base64
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,7 +124,11 @@ def archive(tmp_path, own_authority):
         yield Archive(
             home=Home(tmp_path),
             settings=Settings(),
-            authority=own_authority,
+            keyring=None,
+            signing=SimpleNamespace(authority=own_authority),
+            intakes=None,
+            receipt=None,
+            commitments=None,
             audit=Audit(),
             trail=held.enter_context(on_disk.opened()),
             retention=on_disk.retention,
