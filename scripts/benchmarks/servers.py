@@ -69,6 +69,7 @@ class Stable:
     def __init__(self, work: Path) -> None:
         self.work = work
         self._count = 0
+        self._environment: dict[str, str] = {}
         self._template = work / "template"
         self._nodes = work / "nodes"
         self._nodes.mkdir()
@@ -81,12 +82,16 @@ class Stable:
         strongroom("node", "add", "READER", "--issue", str(self._nodes / "READER"), "--role", "radiologist", *home)
         strongroom("user", "add", "alice", "--role", "radiologist", "--passcode-file", "-", *home, stdin=PASSCODE)
 
-    def start(self, name: str, settings: str = "") -> Server:
-        """A fresh server of this name, ready to accept; ours with more ``settings``, if any."""
+    def start(self, name: str, settings: str = "", *, nodelay: bool = True) -> Server:
+        """A fresh server of this name, ready to accept; ours with more ``settings``, if any.
+
+        ``nodelay``: peers get TCP_NODELAY, without which they stall on delayed acknowledgements.
+        """
         self._count += 1
         folder = self.work / f"{self._count:03d}-{name}"
         if name in ("strongroom", "unsafe"):
             return self._strongroom(folder, settings, UNSAFE if name == "unsafe" else SERVE)
+        self._environment = {"PATH": "/usr/sbin:/usr/bin:/bin"} | ({"TCP_NODELAY": "1"} if nodelay else {})
         return {"orthanc": self._orthanc, "storescp": self._storescp}[name](folder)
 
     def _strongroom(self, folder: Path, more: str, serve: list[str]) -> Server:
@@ -135,10 +140,7 @@ class Stable:
 
     def _peer(self, name: str, title: str, command: list[str], port: int, folder: Path) -> Server:
         with (self.work / f"{name}.log").open("a") as log:
-            # Without TCP_NODELAY the peers stall on delayed acknowledgements; they get the faster setting.
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, text=True, env={"TCP_NODELAY": "1", "PATH": "/usr/sbin:/usr/bin:/bin"}
-            )
+            process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=self._environment)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
