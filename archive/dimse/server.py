@@ -25,7 +25,7 @@ from archive.session import AssociationSession
 from archive.upper_layer.limits import Limits
 
 _log = structlog.get_logger("strongroom.server")
-_BACKLOG = 1024
+_BACKLOG = 4096
 """Connections that the kernel keeps until we accept them; it allows no more than net.core.somaxconn."""
 
 

@@ -2,7 +2,6 @@
 suite, and its full size among the long tests, where the figures are printed.
 """
 
-import json
 import socket
 import struct
 import time
@@ -55,10 +54,6 @@ def memory(archive):
     return psutil.Process(archive.process.pid).memory_info().rss
 
 
-def metrics(archive):
-    return json.loads(archive.must("metrics", "--json"))
-
-
 def under_attack(archive, sockets, tried, half_closed, source="127.0.0.1", sources=ELSEWHERE):
     """Every attack at once, an honest modality beside them; what came of it."""
     honest = Honest(archive, source)
@@ -102,7 +97,7 @@ def quiet_again(archive):
     """Nothing is left of it: no connection, no thread of one, no descriptor."""
     deadline = time.monotonic() + 90
     process = psutil.Process(archive.process.pid)
-    while sum(metrics(archive)[f'strongroom_connections{{stage="{stage}"}}'] for stage in STAGES):
+    while sum(archive.counted()[f'strongroom_connections{{stage="{stage}"}}'] for stage in STAGES):
         assert time.monotonic() < deadline, "connections are left"
         time.sleep(0.5)
     return process.num_threads(), process.num_fds()

@@ -49,6 +49,14 @@ class RunningArchive:
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def ask(self, operation: str, **arguments: object) -> Any:
+        """Have the running server do one operation of the command line's, without a process for it."""
+        return invoke(Home.at(self.home), operation, arguments)
+
+    def counted(self) -> dict[str, float]:
+        """The running server's metrics."""
+        return dict(self.ask("metrics")["samples"])
+
     def init(self) -> "RunningArchive":
         """Make the home."""
         command = [sys.executable, "-m", "archive", "init", str(self.home), "--port", str(self.port)]
