@@ -4,6 +4,7 @@ One buffer belongs to the association. The socket reads into it; data set fragme
 allocated on the word of a header: an A-ASSOCIATE-RQ grows only as its bytes come.
 """
 
+import mmap
 import struct
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -128,7 +129,8 @@ class Framer:
     def widen(self, buffer_bytes: int = BUFFER_BYTES) -> None:
         """Take the full-sized buffer, since data sets may come; what the small one holds is kept."""
         held = self._view[self._start : self._end]
-        self._view = memoryview(bytearray(buffer_bytes))
+        # Pages of its own, which go back when the association ends: in the heap they would lie between others.
+        self._view = memoryview(mmap.mmap(-1, buffer_bytes))
         self._view[: len(held)] = held
         self._start, self._end = 0, len(held)
 
