@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from storage.index.elements import document_text, element_text
 from storage.index.engine import IndexEngine
@@ -56,7 +56,11 @@ def fill(engine: IndexEngine, studies: int) -> None:
     for first in range(0, studies, _BATCH):
         numbers = range(first, min(first + _BATCH, studies))
         with engine.writing() as connection:
-            insert.run(connection, [_study(random_, families, given, number, studies) for number in numbers])
+            rows = [_study(random_, families, given, number, studies) for number in numbers]
+            if engine.dialect.name == "sqlite":
+                insert.run(connection, rows)
+            else:
+                _copy(connection, rows)
     for first in range(0, studies, _BATCH * 5):
         with engine.writing() as connection:
             for statement in _below(engine.dialect.name):
@@ -64,6 +68,13 @@ def fill(engine: IndexEngine, studies: int) -> None:
     if engine.dialect.name == "postgresql":
         with engine.writing() as connection:
             connection.execute(text("ANALYZE"))
+
+
+def _copy(connection: Connection, rows: list[dict[str, object]]) -> None:
+    """Studies by COPY: a round trip for each takes PostgreSQL minutes."""
+    with connection.connection.cursor() as cursor, cursor.copy(f"COPY study ({', '.join(rows[0])}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(list(row.values()))
 
 
 def _below(dialect: str) -> list[str]:
