@@ -21,10 +21,13 @@ from storage.index.predicate import (
     AnyOf,
     Compare,
     Holds,
+    OneOf,
     Pattern,
     PatternParameter,
     Predicate,
+    Scalar,
     Wild,
+    any_of,
 )
 from storage.index.schema import NAME_COLUMNS, STUDY_MODALITY, STUDY_NAME_PART, STUDY_SOP_CLASS
 from storage.index.text import LONG_NAME, PART
@@ -44,9 +47,8 @@ def narrowed(engine: IndexEngine, query: FindQuery) -> Predicate:
     """The predicate of a query, with what few studies satisfy told apart. Raises `IndexFault`."""
     # A range of dates is read as such.
     dated = query.dates is not None and query.dates[0] > FIRST_DATE
-    if query.level not in (Level.PATIENT, Level.STUDY) or dated or _is_named(query.predicate):
-        return query.predicate
-    return _narrowed(engine, query.predicate)
+    few = query.level in (Level.PATIENT, Level.STUDY) and not dated and not _is_named(query.predicate)
+    return _narrowed(engine if few else None, query.predicate)
 
 
 def _is_named(predicate: Predicate) -> bool:
@@ -58,7 +60,8 @@ def _is_named(predicate: Predicate) -> bool:
     return False
 
 
-def _narrowed(engine: IndexEngine, predicate: Predicate) -> Predicate:
+def _narrowed(engine: IndexEngine | None, predicate: Predicate) -> Predicate:
+    """``engine``: where to count; None: nothing is counted."""
     match predicate:
         case AllOf(terms):
             return AllOf(tuple(_narrowed(engine, term) for term in terms))
@@ -67,14 +70,25 @@ def _narrowed(engine: IndexEngine, predicate: Predicate) -> Predicate:
         case Holds(attribute, values, False, False) if attribute in _SETS and values:
             table, counts = _SETS[attribute]
             conditions = [table.c.value.in_(values)] + ([] if counts is None else [counts])
-            return _among(engine, predicate, table, conditions)
+            within = _within(f"{attribute}_text", values)
+            return within if engine is None else _among(engine, within, table, conditions)
         case Pattern(attribute, parts, False) if attribute in NAME_COLUMNS and not isinstance(parts, PatternParameter):
             wanted = _parts(parts)
-            if wanted:
+            if wanted and engine is not None:
                 first, *others = (STUDY_NAME_PART.c.value.in_((part, LONG_NAME)) for part in wanted)
                 also = [STUDY_NAME_PART.c.study_fk.in_(select(STUDY_NAME_PART.c.study_fk).where(it)) for it in others]
                 return _among(engine, predicate, STUDY_NAME_PART, [first, *also])
     return predicate
+
+
+def _within(attribute: str, values: Sequence[Scalar]) -> Predicate:
+    """A set asked for one of some values, by its text in the study's own row: no table of its own has to be read."""
+    terms: list[Predicate] = [OneOf(attribute, tuple(values))]
+    for value in values:
+        terms.append(Pattern(attribute, (f"{value}\\", Wild.ANY)))
+        terms.append(Pattern(attribute, (Wild.ANY, f"\\{value}")))
+        terms.append(Pattern(attribute, (Wild.ANY, f"\\{value}\\", Wild.ANY)))
+    return any_of(*terms)
 
 
 def _parts(parts: tuple[str | Wild, ...]) -> list[str]:
