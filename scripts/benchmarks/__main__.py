@@ -18,7 +18,7 @@ import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from benchmarks import audit_share, big_index, hanging, resources
+from benchmarks import audit_share, big_index, hanging, resources, signing_keys
 from benchmarks.servers import Server, Stable, strongroom
 from tests.simulators.scu import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, Requestor, identifier
 
@@ -199,6 +199,8 @@ AUDIT_SHARE = "audit-share"
 """Against itself without an audit trail: what is left of the throughput of stores."""
 INDEXES = (big_index.SQLITE, big_index.POSTGRESQL)
 """A big index, by itself and only where it is asked for: it takes minutes to make."""
+SIGNING_KEYS = "signing-keys"
+"""Against itself: what taking in a CT costs with each kind of signing key (above 1: that key is cheaper than ours)."""
 HANGING = "hanging-directory"
 """Against itself: the set-up of associations while others hang on a silent directory (here below 1 is better)."""
 
@@ -284,12 +286,13 @@ def main() -> int:
     """Run the named measurements, or all."""
     known = {measurement.name: measurement for measurement in MEASUREMENTS}
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*known, HANGING, AUDIT_SHARE, *INDEXES)))
+    every = ", ".join((*known, HANGING, AUDIT_SHARE, SIGNING_KEYS, *INDEXES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=every)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--studies", type=int, default=1_000_000, help="in the big indexes; five objects each")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    names = [*known, HANGING, AUDIT_SHARE]
+    names = [*known, HANGING, AUDIT_SHARE, SIGNING_KEYS]
     unknown = set(arguments.names) - {*names, *INDEXES}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join((*names, *INDEXES))}")
@@ -302,6 +305,11 @@ def main() -> int:
                 made = big_index.run(name, arguments.studies, arguments.rounds, Path(work))
             elif name == HANGING:
                 made = [hanging.run(arguments.rounds, stable, Path(work))]
+            if name == HANGING:
+                result = hanging.run(arguments.rounds, stable, Path(work))
+            elif name == SIGNING_KEYS:
+                (folder,) = objects.folders("ct-key", 1, 1, 512)
+                result = signing_keys.run(arguments.rounds, next(folder.iterdir()))
             elif name == AUDIT_SHARE:
                 load = partial(storing(4, 50, 512, "ct4"), objects=objects)
                 made = [audit_share.run(arguments.rounds, stable, load)]
