@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -36,8 +36,6 @@ from storage.integrity.signature_places import SignaturePlaces
 from storage.integrity.signature_writer import additions, mac_bytes, padded
 from storage.integrity.survey import Survey
 from storage.transfer_syntax import TransferSyntax
-
-_REPORTS: Final = (Profile.REPORT, Profile.VERIFIED_REPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,11 @@ class ObjectSigner:
         survey = Survey(order.path)
         length = read(chunks, syntax, Several(places, ExplicitLittle(survey, not syntax.little_endian)), limits)
         places.finish(length)
+        level = places.level
+        if level is None:
+            raise SignatureNotPossible("there is no such item in the data set")
         tags = self._listed(order, survey)
         purpose = VERIFICATION if order.profile is Profile.VERIFIED_REPORT else order.purpose
-        level = places.levels[order.path]
         mac_id, uid = free_mac_id(level.mac_ids), new_uid()
         identity = identity_fields(mac_id, uid, moment, purpose)
         mac = _Mac(order.path, frozenset(tags), order.algorithm)
@@ -114,8 +114,6 @@ class ObjectSigner:
         """The list of elements, and every rule that can be checked before signing."""
         if order.algorithm not in SHA2:
             raise SignatureNotPossible(f"new signatures are made with {', '.join(SHA2)}, and not with others")
-        if not survey.found:
-            raise SignatureNotPossible("there is no such item in the data set")
         if order.tags is None:
             chosen: frozenset[int] = frozenset(survey.signable)
         else:

@@ -40,8 +40,6 @@ class Survey:
         """How many of them have an item open."""
         self._skipped = 0
         """Depth of an open signature sequence below the level, of which nothing counts; 0 if none."""
-        self.found = not path
-        """There is such an item."""
         self.signable: list[int] = []
         self.unsignable: list[Uncovered] = []
         """Signature sequences are not among them."""
@@ -68,7 +66,6 @@ class Survey:
                 tag, number = self._at[-1]
                 self._at[-1] = (tag, number + 1)
                 self._open += 1
-                self.found = self.found or tuple(self._at) == self._path
             elif kind == ITEM_END:
                 self._open -= 1
             elif kind in (SEQUENCE_END, PIXELS_END):

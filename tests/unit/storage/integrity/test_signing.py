@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 
 from storage.errors import MalformedDataSet, SignatureNotPossible
 from storage.integrity.profiles import PURPOSES, Profile
-from storage.integrity.reading import read
-from storage.integrity.signature_places import SignaturePlaces
 from storage.integrity.signing import ObjectSigner, SignatureOrder
 from storage.integrity.splice import outgoing
-from storage.integrity.trust import Trust
-from storage.integrity.verifier import Verdict, verify_signatures
+from storage.integrity.verifier import Verdict
 from tests.simulators.encoding import (
     BIG,
     DEFLATED,
@@ -231,26 +228,3 @@ def test_no_bytes_are_signed_that_are_no_data_set(noise):
     except MalformedDataSet:
         with pytest.raises(MalformedDataSet):
             signed_by(noise)
-
-
-def test_signatures_are_taken_out_as_if_they_had_never_been():
-    data = small(sequence(STEP, item(CODES)), element(0x00400280, b"ST", b"note"))
-    inner, _ = signed_by(data, order=SignatureOrder(path=((STEP, 0),)))
-    one, _ = signed_by(inner)
-    two, _ = signed_by(one, "other")
-    cases = {
-        one: {(): [1]},
-        inner: {(): [0, 1]},
-        data: {(): [0, 1], ((STEP, 0),): [0]},
-    }
-    for expected, doomed in cases.items():
-        places = SignaturePlaces(EXPLICIT)
-        places.finish(read(lambda: [two], EXPLICIT, places))
-        assert b"".join(outgoing([two], EXPLICIT, places.removal(doomed))) == expected
-    places = SignaturePlaces(EXPLICIT)
-    places.finish(read(lambda: [two], EXPLICIT, places))
-    left = b"".join(outgoing([two], EXPLICIT, places.removal({(): [0]})))
-    assert [report.verdict for report in verify_signatures(lambda: [left], EXPLICIT, Trust())][
-        -1
-    ] is Verdict.UNKNOWN_SIGNER
-    assert len(verified(left, "signer", "other")) == 2
