@@ -2,7 +2,8 @@
 
 covered: a value that the signature covers, or one of its own; structural: a header, an item or a delimiter of something
 covered, or of the signature itself; uncovered: anything of an element that is not listed; loose: the padding of the
-certificate, of which nobody says anything.
+certificate, of which nobody says anything. The MAC parameters are no part of the MAC (PS3.3 C.12.1.1.3.1.2): there a
+flip is found, or what they say is still the same.
 """
 
 import io
@@ -28,6 +29,7 @@ class Kind(Enum):
     COVERED = "covered"
     STRUCTURAL = "structural"
     UNCOVERED = "uncovered"
+    PARAMETERS = "parameters"
     LOOSE = "loose"
 
 
@@ -54,8 +56,8 @@ def drawn(data: bytes) -> list[Kind]:
     at = 0
     while at < len(data):
         start, (tag, _, _, at) = at, _header(data, at)
-        if tag in NOT_LISTED:
-            kinds[start:at] = [Kind.UNCOVERED] * (at - start)
+        if tag in NOT_LISTED or tag == 0x4FFE0001:
+            kinds[start:at] = [Kind.UNCOVERED if tag in NOT_LISTED else Kind.PARAMETERS] * (at - start)
             continue
         for inner, value, end in _leaves(data, start, at):
             kinds[value:end] = [Kind.COVERED] * (end - value)
@@ -116,6 +118,8 @@ def judged(data, kinds, at, bit):
         left = {it.tag for it in report.uncovered}
         if left < set(NOT_LISTED) and len(left) < len(NOT_LISTED):
             return "what is not covered is not reported"
+    if kind is Kind.PARAMETERS and good(report) and (report.mac_algorithm, report.signed_tags) != ("SHA256", LISTED):
+        return "other parameters were accepted"
     if kind is Kind.LOOSE and not good(report):
         return "padding of the certificate decides"
     return None
