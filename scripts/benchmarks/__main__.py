@@ -305,11 +305,9 @@ def main() -> int:
                 made = big_index.run(name, arguments.studies, arguments.rounds, Path(work))
             elif name == HANGING:
                 made = [hanging.run(arguments.rounds, stable, Path(work))]
-            if name == HANGING:
-                result = hanging.run(arguments.rounds, stable, Path(work))
             elif name == SIGNING_KEYS:
                 (folder,) = objects.folders("ct-key", 1, 1, 512)
-                result = signing_keys.run(arguments.rounds, next(folder.iterdir()))
+                made = [signing_keys.run(arguments.rounds, next(folder.iterdir()))]
             elif name == AUDIT_SHARE:
                 load = partial(storing(4, 50, 512, "ct4"), objects=objects)
                 made = [audit_share.run(arguments.rounds, stable, load)]

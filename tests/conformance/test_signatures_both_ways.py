@@ -182,14 +182,8 @@ def whole(files):
     return kept
 
 
-def explained(wrong):
-    """Differences that are the other side's, with the clause that says so."""
-    return {
-        name: fault
-        for name, fault in wrong.items()
-        # PS3.5 A.4: encapsulated Pixel Data is OB; dcmsign cannot write what it read as something else.
-        if "cannot change representation" not in fault
-    }
+NOT_THEIRS = frozenset({"1.2.840.10008.1.2.8.1"})
+"""Deflated Image Frame Compression (PS3.5 A.4.13, of 2024): dcmsign 3.6.7 reads it, and does not know how to hash it."""
 
 
 def test_one_image_of_each_native_syntax_agrees_in_every_profile(keys, tmp_path):
@@ -236,10 +230,10 @@ def test_every_case_in_every_syntax_of_the_corpus(keys, tmp_path):
     everything, compared, twice_wrong = {}, {}, {}
     for file in files:
         wrong, count = judged(keys, file, tmp_path, list(cases()))
-        everything |= explained(wrong)
+        everything |= {} if file.syntax in NOT_THEIRS else wrong
         compared[f"{file.syntax} {file.path.name}"] = count
         fault = twice(keys, file, tmp_path)
-        if fault is not None and "does not sign" not in fault:
+        if fault is not None and file.syntax not in NOT_THEIRS:
             twice_wrong[file.path.name] = fault
     print(json.dumps(compared, indent=1), sum(compared.values()))
     assert everything == {}
