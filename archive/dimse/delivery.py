@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from archive.dimse.requestor import RequestedAssociation, Requestor
-from archive.dimse.sub_operations import StoreContexts, opened, store
+from archive.dimse.sub_operations import StoreContexts, StoreRequest, expecting, opened, store
 from archive.errors import NodeUnreachable, ProtocolViolation
 from archive.services.destinations import Destination
 from archive.services.retrieve import Retrieval
@@ -107,15 +107,14 @@ class _Line:
 
     def carry(self, retrieval: Retrieval, instance: StoredInstance, following: StoredInstance | None) -> int | None:
         """Send one object. Raises `NodeUnreachable`; the association is gone then."""
-        found = opened(retrieval, self._contexts, instance, following)
+        found = opened(retrieval, self._contexts, instance)
         if found is None:
             return None
         context_id, outgoing = found
         self._message_id = self._message_id % 0xFFFF + 1
+        request = StoreRequest(context_id, self._message_id, instance.key.sop_class_uid, self._originator)
         try:
-            return store(
-                self.association, context_id, self._message_id, instance.key.sop_class_uid, outgoing, self._originator
-            )
+            return store(self.association, request, outgoing, expecting(retrieval, self._contexts, following))
         except (StorageError, ProtocolViolation) as error:
             self.association.close(orderly=False)
             raise NodeUnreachable("a sub-operation could not be brought to its end") from error

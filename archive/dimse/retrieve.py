@@ -15,7 +15,7 @@ from archive.dimse.requestor import Requestor
 from archive.dimse.response import failed_instances
 from archive.dimse.sop_classes import GET, MOVE
 from archive.dimse.status import ANSWERED, CANCELLED, SUCCESS, Service, refusal
-from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, opened, run, store
+from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, StoreRequest, expecting, opened, run, store
 from archive.errors import TransferBroken
 from archive.services.query import Asked
 from archive.services.retrieve import Retrieval, RetrieveService
@@ -127,13 +127,14 @@ class _SameAssociation:
 
     def carry(self, instance: StoredInstance, following: StoredInstance | None) -> int | None:
         """See `Carrier.carry`."""
-        found = opened(self._retrieval, self._contexts, instance, following)
+        found = opened(self._retrieval, self._contexts, instance)
         if found is None:
             return None
         context_id, outgoing = found
         self._message_id = self._message_id % 0xFFFF + 1
+        request = StoreRequest(context_id, self._message_id, instance.key.sop_class_uid)
         try:
-            return store(self._channel, context_id, self._message_id, instance.key.sop_class_uid, outgoing)
+            return store(self._channel, request, outgoing, expecting(self._retrieval, self._contexts, following))
         except StorageError as error:
             raise TransferBroken("an object could not be read to its end") from error
 

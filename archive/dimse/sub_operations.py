@@ -5,7 +5,7 @@ pending and cancelled responses only. They are 16 bits wide (PS3.7 E.1), and the
 larger retrieval each counter stays at 65535 until what it counts is less, and the objects go all the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -124,45 +124,58 @@ class StoreContexts:
         return None
 
 
-def opened(
-    retrieval: Retrieval, contexts: StoreContexts, instance: StoredInstance, following: StoredInstance | None
-) -> tuple[int, Outgoing] | None:
-    """An object and the context that it goes in, the next one being read meanwhile; None where it cannot go at all."""
+def opened(retrieval: Retrieval, contexts: StoreContexts, instance: StoredInstance) -> tuple[int, Outgoing] | None:
+    """An object and the context that it goes in; None where it cannot go at all."""
     found = contexts.for_object(instance.key.sop_class_uid, instance.transfer_syntax)
     if found is None:
         return None
     try:
-        outgoing = retrieval.open(instance, found[1])
+        return found[0], retrieval.open(instance, found[1])
     except (StorageError, AuthError):
         return None
-    ahead = following and contexts.for_object(following.key.sop_class_uid, following.transfer_syntax)
-    if following is not None and ahead:
-        retrieval.expect(following, ahead[1])
-    return found[0], outgoing
 
 
-def store(
-    channel: StoreChannel,
-    context_id: int,
-    message_id: int,
-    sop_class_uid: str,
-    outgoing: Outgoing,
-    originator: tuple[str, int] | None = None,
-) -> int:
+def expecting(retrieval: Retrieval, contexts: StoreContexts, following: StoredInstance | None) -> Callable[[], None]:
+    """What reads the next object, while the peer is busy with the one before."""
+
+    def read() -> None:
+        found = following and contexts.for_object(following.key.sop_class_uid, following.transfer_syntax)
+        if following is not None and found:
+            retrieval.expect(following, found[1])
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """One C-STORE sub-operation."""
+
+    context_id: int
+    message_id: int
+    sop_class_uid: str
+    originator: tuple[str, int] | None = None
+    """AE title and message id of the C-MOVE that it belongs to."""
+
+
+def store(channel: StoreChannel, request: StoreRequest, outgoing: Outgoing, meanwhile: Callable[[], None]) -> int:
     """One C-STORE sub-operation, from the request to the status of its response. Closes the object.
+
+    ``meanwhile`` is done when all is sent, and before the response is waited for.
 
     Raises:
         StorageError: the object could not be read to its end; nothing that makes sense can follow on the channel.
         ProtocolViolation: what came back is not the response.
         And what the channel raises.
     """
+    number = request.message_id
     try:
-        request = c_store_rq(message_id, sop_class_uid, outgoing.sop_instance_uid, originator)
-        channel.send(context_id, request, outgoing.chunks())
+        command = c_store_rq(number, request.sop_class_uid, outgoing.sop_instance_uid, request.originator)
+        channel.send(request.context_id, command, outgoing.chunks())
     finally:
         outgoing.close()
-    response = channel.receive_response(context_id)
-    if response.field != Field.C_STORE_RSP or response.message_id_being_responded_to != message_id:
+    meanwhile()
+    response = channel.receive_response(request.context_id)
+    if response.field != Field.C_STORE_RSP or response.message_id_being_responded_to != number:
         raise ProtocolViolation("not the response to the sub-operation")
     return response.status
 

@@ -1,11 +1,13 @@
-"""The next object of a retrieval, read and verified while the one before it is on its way.
+"""The next object of a retrieval, read and verified before its turn, while the peer is busy with the one before it.
 
 Nothing is decided here: whether an object may leave is asked when its turn comes, and one that may not is let go.
+Without a thread: handing objects from one to another costs more than it saves (docs/decisions/objects-going-out.md).
 """
 
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
+
+from storage.errors import StorageError
 
 
 class Closeable(Protocol):
@@ -19,37 +21,30 @@ _Opened = TypeVar("_Opened", bound=Closeable)
 
 
 class Ahead(Generic[_Opened]):
-    """Opens at most one thing ahead of its turn, in a thread of its own. Used by one thread; `close` it."""
+    """Keeps at most one thing that was opened ahead of its turn. `close` it."""
 
     def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
-        self._expected: tuple[Hashable, Future[_Opened]] | None = None
+        self._key: Hashable = None
+        self._opened: _Opened | None = None
 
     def expect(self, key: Hashable, opening: Callable[[], _Opened]) -> None:
-        """Begin to open what `take` will probably be asked for next; what was expected before is let go."""
-        self._let_go()
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "read-ahead")
-        self._expected = (key, self._executor.submit(opening))
+        """Open what `take` will probably be asked for next. What fails here is opened, and fails, again in its turn."""
+        self.close()
+        try:
+            self._opened = opening()
+        except StorageError:
+            return
+        self._key = key
 
     def take(self, key: Hashable, opening: Callable[[], _Opened]) -> _Opened:
-        """What was expected under this key, else what is opened now. Raises what opening it raised."""
-        if self._expected is not None and self._expected[0] == key:
-            _, future = self._expected
-            self._expected = None
-            return future.result()
+        """What was opened under this key, else what is opened now. Raises what opening it raises."""
+        if self._opened is not None and self._key == key:
+            opened, self._opened = self._opened, None
+            return opened
         return opening()
 
     def close(self) -> None:
-        """Let go of what nobody took, and end; idempotent."""
-        self._let_go()
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
-
-    def _let_go(self) -> None:
-        if self._expected is not None:
-            _, future = self._expected
-            self._expected = None
-            if not future.cancel() and future.exception() is None:
-                future.result().close()
+        """Let go of what nobody took; idempotent."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            opened.close()

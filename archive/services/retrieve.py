@@ -10,7 +10,7 @@ The order of one retrieval:
    a Query instead: no instance moves, but somebody asked;
 4. each object: Cedar decides again (and for the destination), its bytes are verified, what is hidden is masked, then
    the first of them leaves; a masked object has a SOP Instance UID of its own, which is kept in a map before that. The
-   next object is read and verified meanwhile; decided it is when its turn comes;
+   next object is read and verified while the peer takes this one; decided it is when its turn comes;
 5. at the end, whatever ended it: Instances Transferred, a record for each patient and outcome; every instance of step 3
    is in exactly one of them.
 
@@ -362,7 +362,7 @@ class Retrieval:
         self._ahead: Ahead[Outgoing] = Ahead()
 
     def expect(self, instance: StoredInstance, syntax: str) -> None:
-        """It will probably be opened next, in this syntax: read and verify it meanwhile. Decides nothing."""
+        """It will probably be opened next, in this syntax: read and verify it now. Decides nothing."""
         self._ahead.expect((instance.object_id, syntax), partial(self._read, instance, syntax))
 
     def open(self, instance: StoredInstance, syntax: str) -> Outgoing:

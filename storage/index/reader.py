@@ -21,6 +21,7 @@ from storage.index.facts import facts_of
 from storage.index.finding import Match, joined, matches
 from storage.index.matching import FindQuery
 from storage.index.predicate import EVERYTHING, Predicate, all_of
+from storage.index.prepared import Prepared
 from storage.index.schema import INSTANCE, SERIES, STUDY
 from storage.index.state import generation
 from storage.instance import InstanceKey, StoredInstance, StudyFacts
@@ -29,6 +30,9 @@ PAGE: Final = 500
 """Rows of a page: what a person waits for at most before the first answer, and what is held in memory."""
 
 _Row = TypeVar("_Row")
+
+_STUDY_FACTS: Final = Prepared(select(STUDY.c.facts).where(STUDY.c.study_uid == bindparam("uid")))
+"""Asked before each object of a retrieval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,8 @@ class IndexReader:
     def study_facts(self, study_uid: str) -> StudyFacts | None:
         """What policy reads of a study; None if there is no such study."""
         with self._engine.reading() as connection:
-            text = connection.execute(select(STUDY.c.facts).where(STUDY.c.study_uid == study_uid)).scalar()
-        return facts_of(text) if text is not None else None
+            rows = _STUDY_FACTS.rows(connection, uid=study_uid)
+        return facts_of(rows[0][0]) if rows else None
 
     def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
         """Patient and accession number of studies, by UID; unknown ones are left out."""
