@@ -91,6 +91,8 @@ class MemoryJournal:
     told: list[LedgerEntry] = field(default_factory=list)
     recovered_later: list[LedgerEntry] = field(default_factory=list)
     broken: bool = False
+    reached: int = 0
+    """A ledger sequence that it had been told of before."""
 
     def committed(self, entries: Sequence[LedgerEntry]) -> None:
         if self.broken:
@@ -98,7 +100,7 @@ class MemoryJournal:
         self.told += entries
 
     def position(self) -> int:
-        return max((entry.sequence for entry in [*self.told, *self.recovered_later]), default=0)
+        return max((entry.sequence for entry in [*self.told, *self.recovered_later]), default=self.reached)
 
     def recovered(self, entries: Sequence[LedgerEntry]) -> None:
         self.recovered_later += entries
