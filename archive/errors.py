@@ -143,7 +143,7 @@ class NodeUnreachable(ArchiveError):
 class RejectionImpossible(ArchiveError):
     """A rejection note names no object, or one that is not kept as it says."""
 
-    number = 412
+    number = 414
 
 
 class TransferBroken(ArchiveError):

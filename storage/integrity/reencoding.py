@@ -41,7 +41,7 @@ _UNBOUNDED: Final = StreamLimits(elements=1 << 62)
 class NoOtherForm(UnsupportedTransferSyntax):
     """The data set has no form in the transfer syntax that is wanted."""
 
-    number = 215
+    number = 217
 
 
 @dataclass(frozen=True, slots=True)

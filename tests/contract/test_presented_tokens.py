@@ -156,11 +156,11 @@ def test_of_sixteen_threads_with_one_token_exactly_one_is_the_first(presented, n
 # What follows is about the disk.
 
 
-def test_only_a_digest_of_the_token_is_kept(database, clock):
+def test_only_a_digest_of_the_token_is_kept(database, tmp_path, clock):
     present(PresentedRecords(database, clock=clock), "_secret-id-of-alice", node="plain:OLD", until=SOON)
     digest = hashlib.sha256(b"_secret-id-of-alice").digest()
-    assert rows(database.path) == [("idp", digest, "plain:OLD", int(SOON.timestamp()))]
-    for file in database.path.parent.iterdir():
+    assert rows(tmp_path / "records") == [("idp", digest, "plain:OLD", int(SOON.timestamp()))]
+    for file in tmp_path.iterdir():
         assert b"_secret-id-of-alice" not in file.read_bytes()
 
 
@@ -175,19 +175,19 @@ def test_what_was_presented_survives_a_restart(tmp_path, clock):
         engine.close()
 
 
-def test_a_flood_of_short_lived_tokens_is_swept_away(database, clock):
+def test_a_flood_of_short_lived_tokens_is_swept_away(database, tmp_path, clock):
     presented = PresentedRecords(database, clock=clock)
     for hour in range(10):
         for number in range(20):
             present(presented, f"{hour}/{number}", until=clock.now + timedelta(minutes=5))
         clock.now += timedelta(hours=1)
-    assert len(rows(database.path)) <= 3 * 20
+    assert len(rows(tmp_path / "records")) <= 3 * 20
 
 
-def test_nothing_is_written_where_a_token_is_presented_again(database, clock):
+def test_nothing_is_written_where_a_token_is_presented_again(database, tmp_path, clock):
     presented = PresentedRecords(database, clock=clock)
     present(presented)
-    log = database.path.with_name("records-wal")
+    log = tmp_path / "records-wal"
     before = log.stat().st_size
     assert present(presented) is Presentation.AGAIN
     assert log.stat().st_size == before

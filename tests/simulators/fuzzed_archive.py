@@ -13,13 +13,18 @@ from pathlib import Path
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.association import Association
 from archive.dimse.channel import Ending, Peer
+from archive.dimse.commitment import CommitmentProvider
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
 from archive.dimse.requestor import Requestor
+from archive.dimse.results import ResultDeliverer
 from archive.dimse.retrieve import GetProvider, MoveProvider
+from archive.dimse.sop_classes import STORAGE
 from archive.dimse.storage import StorageProvider
 from archive.dimse.verification import VerificationProvider
 from archive.errors import PeerGone
+from archive.records.commitments import CommitmentRecords
+from archive.services.commitment import CommitmentService
 from archive.services.destinations import Destinations
 from archive.services.glass import GlassService
 from archive.services.query import QueryService
@@ -34,10 +39,12 @@ from auth.principal import Assurance, NodeIdentity
 from storage.errors import OutOfSpace
 from storage.index.columns import WANTED
 from storage.index.rows import key_of, rows_of
-from storage.instance import DeclaredInstance, ReceivedInstance, StagedBytes
+from storage.instance import DeclaredInstance, ReceivedInstance, StagedBytes, StoredInstance
 from storage.integrity.inspection import DataSetInspector
+from storage.repository import now
 from storage.transfer_syntax import transfer_syntax
-from tests.simulators.memory_archive import MemoryIntake, MemoryRepository, NoNotes, World, image
+from tests.simulators.memory_archive import MemoryIntake, MemoryOutgoing, MemoryRepository, NoNotes, World, image
+from tests.simulators.records import MemoryDatabase
 from tests.simulators.subjects import node, person
 
 LIMITS = Limits(associate_pdu_bytes=65_536, pdu_bytes=65_536, data_set_bytes=1_000_000)
@@ -147,6 +154,16 @@ class Heard:
     """Of processor time."""
 
 
+@dataclass
+class _InItsOwnSyntax:
+    """The repository as storage commitment reads it."""
+
+    repository: MemoryRepository
+
+    def open(self, stored: StoredInstance) -> MemoryOutgoing:
+        return self.repository.open(stored, stored.transfer_syntax)
+
+
 class FuzzedArchive:
     """One archive in memory that many conversations are held with, one after another."""
 
@@ -164,6 +181,12 @@ class FuzzedArchive:
         )
         # No destination is registered: nobody is called.
         requestor = Requestor(self, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), LIMITS, without_tls=False)
+        queue = CommitmentRecords(MemoryDatabase())
+        commitment = CommitmentService(
+            reader, _InItsOwnSyntax(self.world.repository), pep, trail, queue, supported=STORAGE, clock=now
+        )
+        # It is not started: what is asked is written down, and nobody is told.
+        results = ResultDeliverer(commitment, queue, self.world.nodes, requestor, "STRONGROOM", clock=now)
         self._dispatcher = ServiceDispatcher(
             verification=VerificationProvider(pep, LIMITS),
             storage=StorageProvider(
@@ -172,6 +195,7 @@ class FuzzedArchive:
             query=QueryProvider(QueryService(reader, pep, trail, self.world.repository), "STRONGROOM", LIMITS),
             get=GetProvider(retrieve, LIMITS),
             move=MoveProvider(retrieve, requestor, "STRONGROOM", LIMITS),
+            commitment=CommitmentProvider(commitment, results, LIMITS),
             limits=LIMITS,
         )
         self._admission = AssociationAdmission(
