@@ -21,6 +21,7 @@ def archive(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.long
 def test_ten_thousand_pdus_of_broken_conversations(archive):
     run = Run(seed=1)
     for _ in converse(archive, run, PDUS):
