@@ -9,7 +9,7 @@ from tests.fuzz.endurance import Run, converse, quiet, read_data_sets, recorded
 from tests.simulators.fuzzed_archive import FuzzedArchive
 from tests.simulators.shared_material import shared
 
-PDUS, DATA_SETS = 10_000, 10_000
+PDUS, DATA_SETS = 40_000, 10_000
 
 
 @pytest.fixture
@@ -21,8 +21,7 @@ def archive(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-@pytest.mark.long
-def test_ten_thousand_pdus_of_broken_conversations(archive):
+def test_forty_thousand_pdus_of_broken_conversations(archive):
     run = Run(seed=1)
     for _ in converse(archive, run, PDUS):
         pass
