@@ -33,8 +33,8 @@ from storage.ingest.messages import (
 from storage.instance import DeclaredInstance, ReceivedInstance, SealedInstance, StagedBytes
 from storage.ports import Intake
 
-ANSWER_SECONDS: Final = 60.0
-"""A worker that is silent for so long is given up."""
+ANSWER_SECONDS: Final = 300.0
+"""A worker that is silent for so long is given up; the sync of an object of gigabytes may take minutes."""
 _TAKEN: Final = frozenset({Kind.TAKEN})
 
 

@@ -38,6 +38,9 @@ class _Worker:
     idle: list[Lane] = field(default_factory=list)
 
     def ended(self) -> bool:
+        """Whether it is gone, or was told to go; it says nothing else by itself."""
+        if self.control.fileno() < 0:
+            return True
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         return bool(poll.poll(0))
@@ -58,6 +61,8 @@ class IntakePool:
         self._blobs = blobs
         self._processes = processes
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        """Held by the one that starts a worker; nobody else has to wait who can do with another one."""
         self._workers: list[_Worker] = []
         self._closed = False
 
@@ -117,6 +122,21 @@ class IntakePool:
 
     def _least_busy(self) -> _Worker:
         """The worker that gets the next object; it counts as busy with it from here on."""
+        if (worker := self._present(idle=True)) is not None:
+            return worker
+        if self._starting.acquire(blocking=self._count() == 0):
+            try:
+                if (worker := self._present(idle=True)) is None and self._count() < self._processes:
+                    worker = self._started()
+            finally:
+                self._starting.release()
+        worker = worker or self._present()
+        if worker is None:
+            raise IngestFailed("no process can be had that takes objects in")
+        return worker
+
+    def _present(self, *, idle: bool = False) -> _Worker | None:
+        """Claim the least busy worker there is; None if there is none, or none ``idle``."""
         with self._lock:
             if self._closed:
                 raise IngestFailed("the store is closed")
@@ -124,11 +144,24 @@ class IntakePool:
                 self._workers.remove(ended)
                 ended.end()
             worker = min(self._workers, key=lambda worker: worker.busy, default=None)
-            if worker is None or (worker.busy and len(self._workers) < self._processes):
-                worker = _Worker(self._ready(self._nursery.worker()))
-                self._workers.append(worker)
+            if worker is None or (idle and worker.busy):
+                return None
             worker.busy += 1
             return worker
+
+    def _count(self) -> int:
+        with self._lock:
+            return len(self._workers)
+
+    def _started(self) -> _Worker:
+        """A new worker, claimed."""
+        worker = _Worker(self._ready(self._nursery.worker()), busy=1)
+        with self._lock:
+            if not self._closed:
+                self._workers.append(worker)
+                return worker
+        worker.end()
+        raise IngestFailed("the store is closed")
 
     @staticmethod
     def _ready(control: socket.socket) -> socket.socket:

@@ -1,6 +1,7 @@
 """What can happen to the processes that take objects in, and what an archive makes of it."""
 
 import signal
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -102,6 +103,40 @@ def test_the_processes_end_with_the_pool(tmp_path):
     world.close()
     world.close()
     assert gone(processes)
+
+
+def test_an_object_that_is_on_its_way_when_the_pool_closes_is_let_go_and_leaves_nothing(tmp_path):
+    world = InProcesses(tmp_path)
+    intake = world.intakes.begin(declared(), world.health)
+    intake.write(data_set(pixels=b"\0" * LANE_BYTES)[:LANE_BYTES])
+    world.close()
+    intake.discard()
+    assert world.staged() == []
+
+
+def test_nobody_waits_for_a_process_that_comes_up_slowly_where_there_is_another(world, monkeypatch):
+    taken_in(world)
+    begun = world.intakes.begin(declared(), world.health)
+    comes_up, may_go_on = threading.Event(), threading.Event()
+    ready = world.intakes._ready
+
+    def slowly(control):
+        comes_up.set()
+        assert may_go_on.wait(20)
+        return ready(control)
+
+    monkeypatch.setattr(world.intakes, "_ready", slowly)
+    waiting = []
+    second = threading.Thread(target=lambda: waiting.append(world.intakes.begin(declared(), world.health)))
+    second.start()
+    assert comes_up.wait(20)
+    beside = world.intakes.begin(declared(), world.health)
+    assert waiting == []
+    may_go_on.set()
+    second.join(20)
+    assert len(world.workers()) == 2
+    for intake in (begun, beside, *waiting):
+        intake.discard()
 
 
 def test_a_closed_pool_takes_nothing(tmp_path):
