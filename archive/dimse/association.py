@@ -4,14 +4,14 @@ Runs in one thread on one blocking socket. Whatever the peer sends, the answer i
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import structlog
 
-from archive.dimse.channel import AcceptedContext, Admission, Admitted, Dispatcher, Ending, Peer, Rejected, Report
+from archive.dimse.channel import AcceptedContext, Admission, Dispatcher, Ending, Peer, Rejected, Report
 from archive.dimse.incoming import IncomingMessageData
 from archive.dimse.outbox import Outbox
 from archive.dimse.outgoing import messages_to_pdus, repeated_to_pdus
@@ -21,39 +21,24 @@ from archive.session import AssociationSession
 from archive.upper_layer.commands import CommandBuffer, CommandSet, Field
 from archive.upper_layer.framing import (
     UNEXPECTED_PDU,
-    AbortPdu,
     AssociateRequestPdu,
     DataFragment,
     Framer,
-    ReleaseReplyPdu,
-    ReleaseRequestPdu,
-    StrayPdu,
     Unit,
 )
 from archive.upper_layer.limits import Limits
 from archive.upper_layer.negotiation import (
-    ProposedContext,
     encode_abort,
     encode_accept,
     encode_reject,
     encode_release_reply,
     parse_associate_request,
 )
-from archive.upper_layer.protocol import Action, Event, Protocol, State
+from archive.upper_layer.protocol import EVENTS, Action, Event, Protocol, State
 
 _BY_USER, _BY_PROVIDER = 0, 2
 LOCAL_LIMIT_EXCEEDED: Final = (2, 3, 2)
 """A-ASSOCIATE-RJ, transient, by the presentation part of the provider (PS3.8 9.3.4)."""
-_EVENTS: Final = MappingProxyType(
-    {
-        AssociateRequestPdu: Event.REQUEST_RECEIVED,
-        DataFragment: Event.DATA_RECEIVED,
-        ReleaseRequestPdu: Event.RELEASE_REQUEST_RECEIVED,
-        ReleaseReplyPdu: Event.RELEASE_REPLY_RECEIVED,
-        AbortPdu: Event.ABORT_RECEIVED,
-        StrayPdu: Event.ACCEPT_RECEIVED,
-    }
-)
 _log = structlog.get_logger("strongroom.association")
 
 
@@ -187,7 +172,7 @@ class Association:
         if admitted is None:
             return self._reject(*LOCAL_LIMIT_EXCEEDED)
         self._session = admitted.session
-        self._contexts = _accepted(request.contexts, admitted)
+        self._contexts = admitted.contexts(request.contexts)
         self._fragment_bytes = min(request.max_pdu or self._limits.pdu_bytes, self._limits.pdu_bytes) - 6
         self._protocol.step(Event.ACCEPT)
         self._framer.widen()
@@ -352,7 +337,7 @@ class Association:
         """Step the state table for what the peer sent; whatever the state does not expect ends the association."""
         if isinstance(unit, DataFragment) and self._protocol.state is State.ESTABLISHED:
             return
-        action = self._protocol.step(_EVENTS[type(unit)])
+        action = self._protocol.step(EVENTS[type(unit)])
         if action in (Action.CLOSE, Action.INDICATE_ABORT):
             raise PeerGone("the peer aborted the association")
         if action in (Action.ABORT_BY_USER, Action.ABORT_BY_PROVIDER):
@@ -407,17 +392,3 @@ class Association:
             self._transport.wait_for_close(self._framer.discard())
         except (PeerGone, PeerTooSlow):
             return
-
-
-def _accepted(proposed: Sequence[ProposedContext], admitted: Admitted) -> Mapping[int, AcceptedContext]:
-    abstract = {context.context_id: context.abstract_syntax for context in proposed}
-    contexts = {}
-    for result in admitted.answer.contexts:
-        if result.result == 0:
-            syntax = abstract[result.context_id]
-            scu, scp = admitted.answer.roles.get(syntax, (True, False))
-            extended = admitted.answer.extended.get(syntax, b"")
-            contexts[result.context_id] = AcceptedContext(
-                result.context_id, syntax, result.transfer_syntax, scu, scp, extended
-            )
-    return MappingProxyType(contexts)

@@ -1,13 +1,14 @@
 """What a service class provider sees of its association: messages in, messages out. No socket, no PDU."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Protocol
 
 from archive.session import AssociationSession
 from archive.upper_layer.commands import CommandSet
-from archive.upper_layer.negotiation import AssociationAnswer, AssociationRequest
+from archive.upper_layer.negotiation import AssociationAnswer, AssociationRequest, ProposedContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,20 @@ class Admitted:
 
     session: AssociationSession
     answer: AssociationAnswer
+
+    def contexts(self, proposed: Sequence[ProposedContext]) -> Mapping[int, AcceptedContext]:
+        """The accepted presentation contexts by id, of those that were proposed."""
+        abstract = {context.context_id: context.abstract_syntax for context in proposed}
+        contexts = {}
+        for result in self.answer.contexts:
+            if result.result == 0:
+                syntax = abstract[result.context_id]
+                scu, scp = self.answer.roles.get(syntax, (True, False))
+                extended = self.answer.extended.get(syntax, b"")
+                contexts[result.context_id] = AcceptedContext(
+                    result.context_id, syntax, result.transfer_syntax, scu, scp, extended
+                )
+        return MappingProxyType(contexts)
 
 
 class Rejected(Exception):

@@ -14,7 +14,7 @@ from archive.dimse.requestor import RequestedAssociation, Requestor
 from archive.dimse.sub_operations import StoreContexts, StoreRequest, expecting, opened, store
 from archive.errors import NodeUnreachable, ProtocolViolation
 from archive.services.destinations import Destination
-from archive.services.retrieve import Retrieval
+from archive.services.retrieval import Retrieval
 from archive.upper_layer.negotiation import ProposedContext
 from archive.upper_layer.requesting import Proposal
 from storage.errors import StorageError

@@ -18,7 +18,8 @@ from archive.dimse.status import ANSWERED, CANCELLED, SUCCESS, Service, refusal
 from archive.dimse.sub_operations import Carrier, Counted, StoreContexts, StoreRequest, expecting, opened, run, store
 from archive.errors import TransferBroken
 from archive.services.query import Asked
-from archive.services.retrieve import Retrieval, RetrieveService
+from archive.services.retrieval import Retrieval
+from archive.services.retrieve import RetrieveService
 from archive.upper_layer.commands import CommandSet, retrieve_rsp
 from archive.upper_layer.limits import Limits
 from storage.errors import StorageError

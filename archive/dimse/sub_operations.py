@@ -18,7 +18,7 @@ from archive.dimse.status import (
     is_warning,
 )
 from archive.errors import ProtocolViolation
-from archive.services.retrieve import Outgoing, Retrieval
+from archive.services.retrieval import Outgoing, Retrieval
 from archive.upper_layer.commands import CommandSet, Field, SubOperations, c_store_rq, retrieve_rsp
 from auth.errors import AuthError
 from storage.errors import StorageError

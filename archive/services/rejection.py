@@ -108,6 +108,8 @@ def read_note(data: bytes, syntax_uid: str) -> Note | None:
         document = read_dataset(BytesIO(data), not syntax.explicit, syntax.little_endian)
         reason = _title(document)
         return Note(reason, tuple(_references(document))) if reason is not None else None
+    # What pydicom, or an attribute that is not what its VR says, makes of a stranger's document. It is refused with a
+    # status, as any data set that cannot be read; a fault of ours in there is one as well, and nothing is deleted.
     except (AttributeError, IndexError, TypeError, ValueError, KeyError, InvalidDicomError, NotImplementedError):
         raise MalformedDataSet("a key object document does not say what it is about") from None
 

@@ -9,6 +9,15 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from archive.upper_layer.framing import (
+    AbortPdu,
+    AssociateRequestPdu,
+    DataFragment,
+    ReleaseReplyPdu,
+    ReleaseRequestPdu,
+    StrayPdu,
+)
+
 
 class State(Enum):
     """PS3.8 Tables 9-1 to 9-5."""
@@ -40,6 +49,19 @@ class Event(Enum):
     TRANSPORT_CLOSED = "Evt17"
     TIMER_EXPIRED = "Evt18"
     INVALID_PDU = "Evt19"
+
+
+EVENTS: Final[Mapping[type, Event]] = MappingProxyType(
+    {
+        AssociateRequestPdu: Event.REQUEST_RECEIVED,
+        DataFragment: Event.DATA_RECEIVED,
+        ReleaseRequestPdu: Event.RELEASE_REQUEST_RECEIVED,
+        ReleaseReplyPdu: Event.RELEASE_REPLY_RECEIVED,
+        AbortPdu: Event.ABORT_RECEIVED,
+        StrayPdu: Event.ACCEPT_RECEIVED,
+    }
+)
+"""What it is to the table that the peer sent a unit."""
 
 
 class Action(Enum):
