@@ -5,23 +5,21 @@ What differs is listed with its clause; anything else is a fault.
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from storage.errors import SignatureNotPossible, StorageError
 from storage.integrity.profiles import PURPOSES, Profile
 from storage.integrity.signed_item import Verdict
 from storage.integrity.signing import SignatureOrder
 from storage.transfer_syntax import transfer_syntax
+from tests.simulators.dcmsign import DCMSIGN, dcmsign, key_files
 from tests.simulators.dicom_files import packaged, read, valid
-from tests.simulators.encoding import part10, signing_key
+from tests.simulators.encoding import part10
 from tests.simulators.shared_material import shared
 from tests.simulators.signed_objects import signed_by, verified
 
-DCMSIGN = "/usr/bin/dcmsign"
 SHA2 = {"SHA256": "+m2", "SHA384": "+m3", "SHA512": "+m5"}
 OLD = {"MD5": "+mm", "SHA1": "+ms", "RIPEMD160": "+mr"}
 FLAGS = {
@@ -42,20 +40,7 @@ pytestmark = pytest.mark.skipif(not Path(DCMSIGN).exists(), reason="dcmsign is n
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("both-ways")
-    made = signing_key()
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    key.write_bytes(
-        made.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    certificate.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
-    return key, certificate
-
-
-def dcmsign(*words):
-    return subprocess.run([DCMSIGN, *map(str, words)], capture_output=True, errors="replace", check=False, timeout=120)
+    return key_files(tmp_path_factory.mktemp("both-ways"))
 
 
 def theirs(keys, plain, folder, *options):

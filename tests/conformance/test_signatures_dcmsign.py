@@ -5,21 +5,19 @@ its own signature is not one (PS3.3 C.12.1.1.3.1.2), our verifier says so, and i
 """
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from storage.errors import MalformedDataSet
 from storage.integrity.trust import SignerTrust, Trust
 from storage.integrity.verifier import verify_signatures
 from storage.transfer_syntax import transfer_syntax
+from tests.simulators.dcmsign import DCMSIGN, dcmsign, key_files
 from tests.simulators.dicom_files import packaged, read, valid
 from tests.simulators.encoding import inspect, part10, signed, signing_key
 from tests.simulators.shared_material import shared
 
-DCMSIGN = "/usr/bin/dcmsign"
 PIXELS = 0x7FE00010
 NOBODY = Trust()
 
@@ -28,21 +26,7 @@ pytestmark = pytest.mark.skipif(not Path(DCMSIGN).exists(), reason="dcmsign is n
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """PEM files of the test signer: (key, certificate)."""
-    folder = tmp_path_factory.mktemp("dcmsign")
-    made = signing_key()
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    key.write_bytes(
-        made.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    certificate.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
-    return key, certificate
-
-
-def dcmsign(*arguments):
-    return subprocess.run([DCMSIGN, *map(str, arguments)], capture_output=True, errors="replace", check=False)
+    return key_files(tmp_path_factory.mktemp("dcmsign"))
 
 
 def objects(material):

@@ -17,6 +17,7 @@ from archive.records.presented import KEPT_BEYOND_SECONDS, PRUNED_EACH_SECONDS, 
 from auth.ports import Presentation
 from storage.errors import IndexFault
 from storage.index.engine import IndexEngine
+from tests.simulators.clock import Clock
 from tests.simulators.presented import PresentedInMemory
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -24,17 +25,9 @@ SOON = NOON + timedelta(minutes=5)
 ROOT = Path(__file__).parents[2]
 
 
-class Clock:
-    def __init__(self):
-        self.now = NOON
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture

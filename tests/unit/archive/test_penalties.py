@@ -4,17 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archive.penalties import MAX_SOURCES, Penalties
+from tests.simulators.clock import Clock
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def penalties(failures: int = 3, seconds: float = 60.0) -> tuple[Penalties, Clock]:
-    clock = Clock()
+def penalties(failures: int = 3, seconds: float = 60.0) -> tuple[Penalties, Clock[float]]:
+    clock = Clock(100.0)
     return Penalties(failures, seconds, clock), clock
 
 

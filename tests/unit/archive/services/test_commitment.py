@@ -20,6 +20,7 @@ from auth.errors import AccessDenied
 from auth.ports import CommitmentReply, NodeRecord
 from storage.errors import DataSetMismatch, ObjectMissing, StorageError, StoreNotReady
 from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from tests.simulators.clock import Clock
 from tests.simulators.memory_archive import CT, World, decoded, encoded, image
 from tests.simulators.memory_channel import MemoryChannel
 from tests.simulators.records import MemoryDatabase
@@ -37,17 +38,9 @@ unless { resource.labels.contains("secret") };
 """
 
 
-class Clock:
-    def __init__(self):
-        self.now = NOW
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture

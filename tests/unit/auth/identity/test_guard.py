@@ -11,6 +11,7 @@ from auth.identity.breaker import Breaker
 from auth.identity.chain import NOT_MINE, Chain, Vouched
 from auth.identity.guard import QUEUE_SHARE, Guarded
 from auth.principal import Principal
+from tests.simulators.clock import Clock
 from tests.simulators.records import node_identity
 
 ANNA = Principal("anna", frozenset({"radiologist"}))
@@ -47,14 +48,6 @@ class Outside:
 
     def still(self, principal):
         return self._do()
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -288,7 +281,7 @@ def test_a_thread_that_cannot_be_had_is_a_refusal_and_costs_no_place(guard, monk
 
 
 def test_a_provider_that_keeps_not_answering_is_not_asked_until_the_pause_is_over(guard):
-    clock = Clock()
+    clock = Clock(0.0)
     outside = Outside(ProviderUnavailable("no route"))
     guarded = guard(outside, breaker=Breaker(failures=2, clock=clock))
     for _ in range(2):
@@ -326,7 +319,7 @@ def test_silence_opens_the_circuit_and_being_busy_does_not(guard):
     "answer", [NOT_MINE, AuthenticationFailed("wrong passcode"), TokenReplayed("x"), Vouched(ANNA)]
 )
 def test_a_refused_credential_is_an_answer_and_closes_the_circuit(guard, answer):
-    clock = Clock()
+    clock = Clock(0.0)
     breaker = Breaker(failures=1, clock=clock)
     outside = Outside(ProviderUnavailable("no route"))
     guarded = guard(outside, breaker=breaker)
@@ -344,7 +337,7 @@ def test_a_refused_credential_is_an_answer_and_closes_the_circuit(guard, answer)
 
 @pytest.mark.parametrize("answer", [ValueError("crafted"), "nonsense"])
 def test_a_credential_made_to_break_the_provider_neither_opens_nor_closes_the_circuit(guard, answer):
-    clock = Clock()
+    clock = Clock(0.0)
     breaker = Breaker(failures=2, clock=clock)
     outside = Outside(answer)
     guarded = guard(outside, breaker=breaker)

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from auth.errors import TooManyAttempts
 from auth.identity.throttle import Limits, Throttle
+from tests.simulators.clock import Clock
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 DELAYS = [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -20,17 +21,9 @@ OF_A_NAME, AT_ONCE, OF_AN_ADDRESS = (
 )
 
 
-class Clock:
-    def __init__(self):
-        self.now = 5000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(5000.0)
 
 
 @pytest.fixture
@@ -295,7 +288,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.clock = Clock()
+        self.clock = Clock(5000.0)
         self.throttle = Throttle(self.clock, TINY)
         self.unasked = Throttle(self.clock, TINY)
         self.out = []
@@ -357,7 +350,7 @@ STEPS = st.tuples(
 @given(st.lists(STEPS, max_size=120))
 @settings(deadline=None)
 def test_whatever_other_sources_do_a_name_is_not_shut_out_at_its_own(steps):
-    clock = Clock()
+    clock = Clock(5000.0)
     throttle, alone = Throttle(clock), Throttle(clock)
     for name, source, how, seconds in steps:
         clock.now += seconds
