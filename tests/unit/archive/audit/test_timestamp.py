@@ -124,11 +124,12 @@ def test_an_authority_that_is_not_trusted_is_not_believed(tmp_path, authority, c
 )
 def test_a_certificate_that_is_not_for_stamping_is_refused(tmp_path, authority, checkpoint, usage):
     """RFC 3161 2.3: id-kp-timeStamping, critical."""
+    again = Authority.made(tmp_path / "again", "again")
+    weak = Authority.made(tmp_path / "weak", "weak", usage=usage)
+    # Stamped after both certificates began to hold, which each does in the second in which it is made.
     (line,), _ = Bench(tmp_path, authority, replying(authority.answer)).stamped(checkpoint)
     text, token, _ = kept(line, authority)
-    again = Authority.made(tmp_path / "again", "again")
     assert StampVerifier.trusting(again.ca).kept(again.resigned(token), text.encode()).name == "CN=again,O=Clock"
-    weak = Authority.made(tmp_path / "weak", "weak", usage=usage)
     with pytest.raises(StampInvalid, match="certificate purpose"):
         StampVerifier.trusting(weak.ca).kept(weak.resigned(token), text.encode())
 
