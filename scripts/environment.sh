@@ -22,7 +22,13 @@ system_packages() {
     fi
     say "installing system packages for $why: ${missing[*]}"
     "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null 2>&1 || say "apt-get update failed; trying on"
-    "${run[@]}" sh -c "$INSTALL_WITHOUT_DAEMONS" sh "${missing[@]}" >/dev/null || say "could not install: ${missing[*]}"
+    "${run[@]}" sh -c "$INSTALL_WITHOUT_DAEMONS" sh "${missing[@]}" >/dev/null 2>&1 && return 0
+    # One that cannot be had keeps back all that are asked for with it.
+    local refused=()
+    for package in "${missing[@]}"; do
+        "${run[@]}" sh -c "$INSTALL_WITHOUT_DAEMONS" sh "$package" >/dev/null || refused+=("$package")
+    done
+    [ ${#refused[@]} -eq 0 ] || say "could not install: ${refused[*]}"
 }
 
 # Some packages bring a daemon that would run with a database of its own from now on (slapd, krb5-kdc). The tests start
@@ -81,6 +87,8 @@ directory_extras() {
 
 # node_packages PACKAGE@VERSION... : JavaScript peers of the tests, beside the Python environment; tests skip without.
 node_packages() {
+    # A Node.js that is not Debian's brings its npm along, and Debian's does not go with it.
+    command -v npm >/dev/null || system_packages "JavaScript peers" nodejs npm
     command -v npm >/dev/null || { say "no npm: the tests with $* as peers are skipped"; return 0; }
     local package missing=()
     for package in "$@"; do [ -e ".venv/node/$package" ] || missing+=("$package"); done
