@@ -55,7 +55,7 @@ class CheckpointKeeper:
             try:
                 self._trail.checkpoint()
             except AuditUnavailable:
-                return  # whoever records is told of that; a checkpoint would say nothing more
+                break  # closed, or broken, of which whoever records is told: only what there is can still be carried
             self._carry()
             self._stamp()
         self._carry()

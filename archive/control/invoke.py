@@ -11,8 +11,9 @@ from archive.control.protocol import Json, Request
 from archive.errors import HomeInUse, ServerUnreachable
 from archive.home import Home
 
-PATIENCE_SECONDS: Final = 15.0
-"""While somebody holds the lock and listens to nobody: another verb, a server that is starting or stopping."""
+PATIENCE_SECONDS: Final = 60.0
+"""While somebody holds the lock and listens to nobody: other verbs, of a second or two each, or a server that starts or
+stops."""
 _PAUSE_SECONDS: Final = 0.1
 
 

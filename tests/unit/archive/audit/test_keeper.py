@@ -39,6 +39,16 @@ def test_each_is_added_to_the_file_and_the_last_one_at_the_stop(trail, tmp_path)
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_checkpoint_is_carried_though_the_trail_is_closed_between_two_turns(trail, tmp_path):
+    file = tmp_path / "elsewhere"
+    with trail.opened() as opened:
+        keeper = CheckpointKeeper(opened, seconds=0.2, file=file)
+        opened.append([trail.record()])
+    keeper._thread.join(10)
+    keeper.close()
+    assert trail.verify(*read_checkpoints(file)).confirmed == trail.verify().checkpoint
+
+
 def test_an_idle_archive_makes_no_more(trail, tmp_path):
     trail.grow(3)
     before = trail.verify().records
