@@ -6,7 +6,8 @@ In the thread that has the object, so that the syncs of many objects run beside 
 
 In the one thread that commits, a batch at a time:
 
-2. decide: conflicts with what is kept, and within the batch; every reason to refuse comes before step 3;
+2. decide: conflicts with what is kept, and within the batch; every reason to refuse comes before step 3, and so do the
+   labels that an object brings its study, which are part of its record;
 3. the ledger's records, synced: THE COMMIT POINT;
 4. the journal (the audit trail) is told, synced;
 5. the index, in one transaction with its ledger position;
@@ -18,11 +19,11 @@ where it is, refuses its sender all the same, and makes the store read-only: sta
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from storage.erasure import carry_out
 from storage.errors import (
@@ -43,11 +44,12 @@ from storage.index.engine import IndexConnection, IndexEngine
 from storage.index.reader import IndexReader
 from storage.index.removal import check, tombstones
 from storage.index.writer import IndexEntry
-from storage.instance import SealedInstance, StoreOutcome, StoreReceipt
+from storage.instance import GivenLabels, SealedInstance, StoreOutcome, StoreReceipt
 from storage.integrity.ledger import MAX_BATCH, Event, Ledger
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
 from storage.turns import Turns
 
+_NO_LABELS: Final = GivenLabels()
 _Answer = TypeVar("_Answer")
 _Committable: TypeAlias = "_Store | _Record"
 
@@ -85,11 +87,12 @@ class _Work(Generic[_Answer]):
 class _Store(_Work[StoreReceipt]):
     """A sealed object."""
 
-    __slots__ = ("event", "published", "recorded", "sealed", "signatures", "twins")
+    __slots__ = ("event", "labels", "published", "recorded", "sealed", "signatures", "twins")
 
-    def __init__(self, sealed: SealedInstance, provenance: dict[str, object]) -> None:
+    def __init__(self, sealed: SealedInstance, provenance: dict[str, object], labels: GivenLabels) -> None:
         super().__init__()
         self.sealed = sealed
+        self.labels = labels
         self.signatures = sealed.content.signatures
         self.event = Event(STORED, _facts(sealed), provenance)
         self.twins: list[_Store] = []
@@ -107,6 +110,15 @@ class _Store(_Work[StoreReceipt]):
         """Whether this is that object, and brings no signature that it lacks (DESIGN 5, rule 2)."""
         content = self.sealed.content
         return content.canonical_digest == canonical_digest and signatures >= content.foreign_signatures
+
+    @property
+    def study_uid(self) -> Uid:
+        return self.sealed.received.key.study_uid
+
+    def give(self, labels: frozenset[str]) -> None:
+        """Let its record say that it brings its study these labels."""
+        if labels:
+            self.event = replace(self.event, facts={**self.event.facts, "labels": sorted(labels)})
 
     def committed(self, entry: LedgerEntry) -> list[Committed]:
         return [(entry, IndexEntry.of(self.sealed, entry.sequence))]
@@ -171,15 +183,17 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._thread.start()
 
-    def commit(self, sealed: SealedInstance, provenance: dict[str, object]) -> StoreReceipt:
-        """Commit an object.
+    def commit(
+        self, sealed: SealedInstance, provenance: dict[str, object], labels: GivenLabels = _NO_LABELS
+    ) -> StoreReceipt:
+        """Commit an object, and with it the labels that it brings its study; one that is kept already brings none.
 
         Raises:
             InstanceConflict: another object is kept under its SOP Instance UID.
             CommitUnfinished: a step failed from the commit point on.
             StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step before it failed.
         """
-        work = _Store(sealed, provenance)
+        work = _Store(sealed, provenance, labels)
         address = sealed.received.address
         # The same bytes from two senders want the same name: the second finds out what became of the first.
         with self._addresses.turn(address):
@@ -302,9 +316,8 @@ class Committer:
         decided: list[_Committable] = []
         for work in works:
             if isinstance(work, _Record):
-                studies = {store.sealed.received.key.study_uid for store in first.values()}
                 try:
-                    work.event = self._admitted(connection, work.event, studies)
+                    work.event = self._admitted(connection, work.event, _studies(first.values()))
                     decided.append(work)
                 except (ObjectMissing, StudyHeld) as error:
                     work.fail(error)
@@ -324,9 +337,16 @@ class Committer:
             elif not work.published:
                 work.fail(IntegrityFault("another object is published under the address"))
             else:
+                self._label(work, first.values())
                 first[work.uid] = work
                 decided.append(work)
         return decided
+
+    def _label(self, work: _Store, before: Iterable[_Store]) -> None:
+        """Which labels the record of an object carries, those stored before it in the same batch being known."""
+        labels, study = work.labels, work.study_uid
+        begins = labels.first and study not in _studies(before) and self._reader.study_facts(study) is None
+        work.give(labels.always | labels.first if begins else labels.always)
 
     def _admitted(self, connection: IndexConnection, event: Event, studies: set[Uid]) -> Event:
         """The event, with what storage itself has to add to it. A label needs a study, kept or in the batch before."""
@@ -347,6 +367,10 @@ class Committer:
             self._health.fail(str(error))
             raise
         work.published = True
+
+
+def _studies(stores: Iterable[_Store]) -> set[Uid]:
+    return {store.study_uid for store in stores}
 
 
 def _alone(work: _Work[Any]) -> bool:

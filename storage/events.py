@@ -41,6 +41,11 @@ class NamedInstance:
     address: bytes
 
 
+def labels_in(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels that an event about objects gives their study besides."""
+    return tuple(map(str, facts.get("labels", ())))
+
+
 def facts_naming(study_uid: str, instances: Iterable[NamedInstance], **more: object) -> dict[str, object]:
     """The facts of an event about objects of one study."""
     named = [[it.sop_instance_uid, it.object_id, it.address.hex()] for it in instances]

@@ -173,6 +173,15 @@ class SealedContent:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenLabels:
+    """Labels that an object brings its study, in the ledger record that stores it."""
+
+    first: frozenset[str] = frozenset()
+    """If it begins the study."""
+    always: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class SealedInstance:
     """Signed, its trailer written and its bytes on stable storage; ready to be committed."""
 

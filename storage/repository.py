@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from storage.blobs.format import OpenBlob
 from storage.committer import Committer
@@ -25,6 +26,7 @@ from storage.index.reader import IndexReader
 from storage.index.removed import RemovedReader
 from storage.instance import (
     DeclaredInstance,
+    GivenLabels,
     ReceivedInstance,
     SealedInstance,
     StoredInstance,
@@ -41,6 +43,8 @@ from storage.ports import BlobStore, CommitJournal, Intake, Intakes, LedgerEntry
 from storage.reading import ReadObject, read_object
 from storage.recovery import Progress, Recovery, RecoveryReport, no_progress
 from storage.transfer_syntax import transfer_syntax
+
+_NO_LABELS: Final = GivenLabels()
 
 
 def now() -> datetime:
@@ -160,8 +164,13 @@ class Repository:
         finally:
             reader.close()
 
-    def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
+    def commit(
+        self, sealed: SealedInstance, provenance: Mapping[str, object], labels: GivenLabels = _NO_LABELS
+    ) -> StoreReceipt:
         """Make an object visible, durable, recorded and findable, in that order, before returning.
+
+        Its study carries ``labels`` from the same moment on. One that is kept already brings none, and one that was
+        taken away and comes again only those of ``always``.
 
         What was staged is removed, unless the commit point was reached and not the end: then its name stays in staging,
         which is where the next start looks.
@@ -176,9 +185,9 @@ class Repository:
         intake = _intake(sealed.received)
         try:
             self._check_writable()
-            return self._committer.commit(sealed, dict(provenance))
+            return self._committer.commit(sealed, dict(provenance), labels)
         except InstanceRemoved:
-            receipt = self._come_again(sealed, provenance)
+            receipt = self._come_again(sealed, provenance, labels.always)
             if receipt is None:
                 raise
             return receipt
@@ -306,7 +315,9 @@ class Repository:
         finally:
             self._rebuilding = False
 
-    def _come_again(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt | None:
+    def _come_again(
+        self, sealed: SealedInstance, provenance: Mapping[str, object], labels: frozenset[str]
+    ) -> StoreReceipt | None:
         """The receipt of an object that was taken away, may come again, and is the same; None if it is not so."""
         key, content = sealed.received.key, sealed.content
         stone = self.removed.tombstone(key.sop_instance_uid)
@@ -316,7 +327,7 @@ class Repository:
         same = read.entry.canonical_digest == content.canonical_digest
         if not same or not read.entry.signatures.issuperset(content.foreign_signatures):
             return None
-        entry = self._bring_back(key.study_uid, [stone.named], [read], provenance)
+        entry = self._bring_back(key.study_uid, [stone.named], [read], provenance, labels)
         return StoreReceipt(StoreOutcome.STORED, key, read.entry.object_id, entry.sequence)
 
     def _read(self, named: NamedInstance) -> ReadObject:
@@ -331,8 +342,10 @@ class Repository:
         instances: Sequence[NamedInstance],
         read: Sequence[ReadObject],
         provenance: Mapping[str, object],
+        labels: frozenset[str] = frozenset(),
     ) -> LedgerEntry:
-        event = Event(RESTORED, facts_naming(study_uid, instances), dict(provenance))
+        more = {"labels": sorted(labels)} if labels else {}
+        event = Event(RESTORED, facts_naming(study_uid, instances, **more), dict(provenance))
         return self._committer.record(event, [one.entry for one in read])
 
 

@@ -191,6 +191,8 @@ class InstanceStored(AuditEvent):
     study: StudyTouched | None = None
     sop_instance_uid: str = ""
     already_kept: bool = False
+    labels: tuple[str, ...] = ()
+    """That its study was given with it."""
 
 
 @dataclass(frozen=True, slots=True)

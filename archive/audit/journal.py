@@ -10,6 +10,7 @@ from typing import Any
 
 from archive.audit.events import Alert, ConfigurationChanged, InstancesDeleted, InstanceStored, Outcome, StudyDeleted
 from archive.audit.trail import AuditTrail
+from storage.events import labels_in
 from storage.ports import LedgerEntry
 
 
@@ -49,11 +50,13 @@ def _record(entry: LedgerEntry) -> dict[str, Any]:
 def _stored(entry: LedgerEntry) -> dict[str, Any]:
     study = entry.provenance.get("study")
     said = entry.facts if entry.event == "stored" else entry.provenance
+    labels = list(labels_in(entry.facts))
     return {
         "actor": entry.provenance.get("actor", {}),
         "outcome": Outcome.SUCCESS.value,
         "study": {**(study if isinstance(study, dict) else {}), "sop_classes": {str(said.get("sop_class_uid")): 1}},
         "sop_instance_uid": said.get("sop_instance_uid", ""),
+        **({"labels": labels} if labels else {}),
     }
 
 

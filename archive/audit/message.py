@@ -57,7 +57,8 @@ def _event(shape: EventShape, facts: _Facts, time: str) -> Element:
     event_type = shape.event_type(facts)
     if event_type is not None:
         event.append(coded("EventTypeCode", event_type))
-    described = [text for text in (facts.get("reason"), _whereabouts(shape, facts), _repeated(facts)) if text]
+    said = (facts.get("reason"), _labelled(facts), _whereabouts(shape, facts), _repeated(facts))
+    described = [text for text in said if text]
     if described:
         text_in(event, "EventOutcomeDescription", "; ".join(described))
     purpose = facts.get("actor", {}).get("purpose_of_use")
@@ -71,6 +72,11 @@ def _whereabouts(shape: EventShape, facts: _Facts) -> str | None:
     """The peer that a login came from: the table has no participant for it (A.5.3.12)."""
     node = facts.get("actor", {}).get("node")
     return f"at node {node}" if shape.cast is Cast.LOGIN and node else None
+
+
+def _labelled(facts: _Facts) -> str | None:
+    """Labels that a study was given with an object."""
+    return f"the study is labelled {', '.join(facts['labels'])}" if facts.get("labels") else None
 
 
 def _repeated(facts: _Facts) -> str | None:

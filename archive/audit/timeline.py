@@ -44,6 +44,7 @@ def sentence_of(record: TrailRecord) -> str:
         f"study {facts['study_uid']}" if facts.get("study_uid") else "",
         f"to {facts['destination']}" if facts.get("destination") else "",
         "once more" if facts.get("already_kept") else "",
+        f"which labels it {', '.join(facts['labels'])}" if facts.get("labels") else "",
         _often(facts.get("repeated")),
         _ending(facts),
     ]

@@ -43,19 +43,23 @@ def check(
         place = home_of(home)
         directory = place.inside(load_settings(place.settings).policy.directory)
     findings: list[str] = []
-    fingerprint, policies, idle = "", {}, []
+    fingerprint, policies, idle, rules = "", {}, [], {}
     try:
         loaded = load(directory, is_keyword)
         fingerprint, policies, idle = loaded.fingerprint, dict(loaded.effects), list(loaded.idle)
+        rules = {identifier: sorted(labels) for identifier, labels in loaded.rules.labels.items()}
     except PolicyInvalid as error:
         findings = str(error).splitlines()
     if as_json:
-        print_json({"findings": findings, "idle": idle, "fingerprint": fingerprint, "policies": policies})
+        print_json(
+            {"findings": findings, "idle": idle, "fingerprint": fingerprint, "policies": policies, "label_rules": rules}
+        )
     elif findings:
         say(*(visible(finding) for finding in findings))
     else:
         say(*(visible(f"makes no difference: {rule}") for rule in idle))
-        say(f"{len(policies)} policies hold together, fingerprint {fingerprint[:16]}")
+        also = f" and {len(rules)} label rules" if rules else ""
+        say(f"{len(policies)} policies{also} hold together, fingerprint {fingerprint[:16]}")
     if findings:
         raise typer.Exit(CHECK_FAILED)
 

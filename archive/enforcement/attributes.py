@@ -1,10 +1,11 @@
 """Between the names that policies use and those of the data set: attributes of a study, and attributes to hide."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from pydicom.datadict import tag_for_keyword
 
-from storage.instance import StudyFacts
+from storage.instance import InstanceRows, StudyFacts
 
 
 class UnknownKeyword(Exception):
@@ -47,6 +48,23 @@ def resource_of(facts: StudyFacts) -> Mapping[str, object]:
         "labels": facts.labels,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+_OF_SERIES: Final = {
+    "protocol": "protocol_name",
+    "series_description": "series_description",
+    "manufacturer": "manufacturer",
+    "model": "manufacturer_model_name",
+}
+"""Attributes of an object that label rules read, and the columns of its series."""
+
+
+def object_of(rows: InstanceRows) -> Mapping[str, object]:
+    """What label rules read of an object that arrives, by the names of the schema; absent values are left out."""
+    values = {name: rows.series[column] for name, column in _OF_SERIES.items()}
+    values |= {"study_description": rows.study["study_description"], "sop_class": rows.instance["sop_class_uid"]}
+    of_study = {name: value for name, value in resource_of(rows.facts).items() if name != "labels"}
+    return of_study | {name: value for name, value in values.items() if value is not None}
 
 
 def _tag(keyword: str) -> int | None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, NoReturn, Protocol
 
 from archive.audit.events import AccessRefused, Actor, Alert, AuditEvent, Outcome, SecurityAlert
-from archive.enforcement.attributes import UnknownKeyword, hidden_tags, resource_of
+from archive.enforcement.attributes import UnknownKeyword, hidden_tags, object_of, resource_of
 from archive.enforcement.grant import _SEAL, Grant, ScopedGrant
 from archive.enforcement.scope import scope_of
 from archive.enforcement.standing import NotInGoodStanding, Standing
@@ -24,10 +24,11 @@ from archive.enforcement.truth import NotCompilable
 from archive.session import AssociationSession
 from auth.errors import AccessDenied
 from auth.policy.engine import MAX_REMEMBERED, PolicyEngine
+from auth.policy.labelling import NO_LABELS, Labels, failed
 from auth.policy.model import AccessRequest, Action, Decision, Obligations, Residual
 from auth.principal import NodeIdentity
 from storage.index.predicate import Predicate
-from storage.instance import StudyFacts
+from storage.instance import InstanceRows, StudyFacts
 
 _MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.RECEIVE})
 """Actions that know how to leave attributes out."""
@@ -102,6 +103,19 @@ class PolicyEnforcementPoint:
         Raises as `associate`.
         """
         return self._grant(Action.STORE, session, facts, sop_class)
+
+    def labels(self, session: AssociationSession, rows: InstanceRows) -> Labels:
+        """Which labels an object gives the study that it may be stored into. Never raises; what fails shuts the study.
+
+        Where there are no label rules, this costs nothing.
+        """
+        if not self._engine.labels_objects:
+            return NO_LABELS
+        try:
+            request = self._request(Action.STORE, session, str(rows.instance["sop_class_uid"]))
+        except NotInGoodStanding as error:
+            return failed(f"the label rules could not be asked: {error}")
+        return self._engine.labels(request, object_of(rows))
 
     def delete(self, session: AssociationSession, facts: StudyFacts) -> Grant:
         """May it take objects of this study away? Raises as `associate`."""

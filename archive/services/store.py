@@ -6,8 +6,9 @@ The order of one store, none of which can be skipped because each step takes wha
 2. the data set is the object that the command announced;
 3. the enforcement point gives a grant for the study that the data set itself names; a rejection note needs more
    (`archive.services.rejection`), and is carried out before it is answered;
-4. our signature and the trailer, on stable storage; what becomes of it by the signatures that it came with;
-5. the commit: visible, in the ledger, in the audit, in the index.
+4. our signature and the trailer, on stable storage; what becomes of it by the signatures that it came with, and which
+   labels it brings its study;
+5. the commit: visible, in the ledger, in the audit, in the index, the labels with it.
 
 Whatever fails before the commit leaves nothing behind. Knows nothing of the wire.
 """
@@ -29,8 +30,10 @@ from archive.enforcement.grant import Grant
 from archive.errors import RejectionImpossible
 from archive.services.rejection import KEY_OBJECT_SELECTION, Note, NoteBuffer, Rejection
 from archive.session import AssociationSession
-from archive.signatures.receipt import QUARANTINE, Action, Judgement, ReceiptPolicy
+from archive.signatures.receipt import Action, Judgement, ReceiptPolicy
 from auth.errors import AccessDenied
+from auth.policy.labelling import Labels
+from auth.policy.model import QUARANTINE
 from storage.errors import (
     DataSetLimitExceeded,
     DataSetMismatch,
@@ -39,7 +42,6 @@ from storage.errors import (
     InvalidIdentifier,
     MalformedDataSet,
     MaskedCopyRefused,
-    ObjectMissing,
     SignatureRefused,
     StorageError,
     StudyHeld,
@@ -47,6 +49,8 @@ from storage.errors import (
 )
 from storage.instance import (
     DeclaredInstance,
+    GivenLabels,
+    InstanceRows,
     ReceivedInstance,
     SealedInstance,
     StoreOutcome,
@@ -82,6 +86,9 @@ class StoreEnforcement(Protocol):
 
     def store(self, session: AssociationSession, facts: StudyFacts, sop_class: str) -> Grant:
         """May it add this object to this study? Raises `AccessDenied`, audited."""
+
+    def labels(self, session: AssociationSession, rows: InstanceRows) -> Labels:
+        """Which labels the object gives its study; never raises."""
 
 
 class Rejections(Protocol):
@@ -127,10 +134,10 @@ class ObjectStore(Protocol):
         """Check the signatures that it came with."""
 
     def record(self, event: str, facts: Mapping[str, object], provenance: Mapping[str, object]) -> object:
-        """Commit an event that is no object. Raises `ObjectMissing`: a label of a study that is not there."""
+        """Commit an event that is no object."""
 
-    def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
-        """Make it visible and durable, or raise."""
+    def commit(self, sealed: SealedInstance, provenance: Mapping[str, object], labels: GivenLabels) -> StoreReceipt:
+        """Make it visible and durable, its study labelled from the same moment on; or raise."""
 
 
 class StoreService:
@@ -216,35 +223,23 @@ class StoreService:
         provenance = provenance_of(actor, received)
         sealed = self._repository.seal(received, provenance)
         judgement = self._judged(sealed)
-        shut = judgement.action is not Action.QUARANTINE or self._quarantined(actor, received, judgement)
-        receipt = self._repository.commit(sealed, provenance)
-        if not shut:
-            self._quarantined(actor, received, judgement)
-        # What was stored is in the audit by the commit itself; what was not stored anew is told here.
+        labels = self._pep.labels(grant.session, received.rows)
+        shuts = [*labels.failures, *([judgement.words] if judgement.action is Action.QUARANTINE else [])]
+        always = labels.always | ({QUARANTINE} if shuts else frozenset())
+        receipt = self._repository.commit(sealed, provenance, GivenLabels(labels.first, always))
+        # What was stored, and labelled by it, is in the audit by the commit itself; what else there is is told here.
         events: list[AuditEvent] = []
         if receipt.outcome is StoreOutcome.ALREADY_KEPT:
             touched, uid = study_of(received), received.key.sop_instance_uid
             events.append(InstanceStored(actor, study=touched, sop_instance_uid=uid, already_kept=True))
+            if shuts:
+                self._quarantine(actor, received, "; ".join(shuts))
+        alarming = [f"{words}, so its study is labelled {QUARANTINE}" for words in labels.failures]
         if judgement.action is not Action.ACCEPT:
-            events.append(
-                SecurityAlert(
-                    actor,
-                    Outcome.MINOR_FAILURE,
-                    alert=Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value,
-                    description=f"{judgement.words}: {received.key.sop_instance_uid}",
-                    study_uid=received.key.study_uid,
-                )
-            )
+            alarming.append(judgement.words)
         if receipt.differs:
-            events.append(
-                SecurityAlert(
-                    actor,
-                    Outcome.MINOR_FAILURE,
-                    alert=Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value,
-                    description=f"an instance disagrees with its study's first one on {', '.join(receipt.differs)}",
-                    study_uid=received.key.study_uid,
-                )
-            )
+            alarming.append(f"an instance disagrees with its study's first one on {', '.join(receipt.differs)}")
+        events += [_changed(actor, received, words) for words in alarming]
         if events:
             self._audit.record(*events)
         return receipt
@@ -259,16 +254,12 @@ class StoreService:
             raise SignatureRefused(judgement.words)
         return judgement
 
-    def _quarantined(self, actor: Actor, received: ReceivedInstance, judgement: Judgement) -> bool:
-        """Label the study, before the object is there if there is a study already; whether that was possible."""
+    def _quarantine(self, actor: Actor, received: ReceivedInstance, why: str) -> None:
+        """Shut the study of an object that is kept already, and so has no record of its own to say it in."""
         facts = {"study_uid": received.key.study_uid, "label": QUARANTINE}
-        words = f"study {received.key.study_uid} labelled {QUARANTINE}: {judgement.words}"
+        words = f"study {received.key.study_uid} labelled {QUARANTINE}: {why}"
         alert = Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value
-        try:
-            self._repository.record("labelled", facts, {"actor": actor.facts(), "description": words, "alert": alert})
-        except ObjectMissing:
-            return False
-        return True
+        self._repository.record("labelled", facts, {"actor": actor.facts(), "description": words, "alert": alert})
 
 
 class Incoming:
@@ -337,6 +328,17 @@ class Incoming:
         study = study_of(self._received) if self._received else None
         serious = not isinstance(error, _PEER_AT_FAULT)
         self._service.refused(self._session, self._declared, reason, study=study, serious=serious)
+
+
+def _changed(actor: Actor, received: ReceivedInstance, words: str) -> SecurityAlert:
+    """A security officer is to look at an object that was kept all the same."""
+    return SecurityAlert(
+        actor,
+        Outcome.MINOR_FAILURE,
+        alert=Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value,
+        description=f"{words}: {received.key.sop_instance_uid}",
+        study_uid=received.key.study_uid,
+    )
 
 
 def study_of(received: ReceivedInstance) -> StudyTouched:

@@ -6,7 +6,6 @@ PS3.15 A.2 wants signatures validated on receipt where that is possible. The wor
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
 
 from archive.settings import SignatureSettings
 from archive.signatures.local import LocalProfile
@@ -14,9 +13,6 @@ from archive.signatures.wording import place_of
 from storage.integrity.signature_report import SignatureReport
 from storage.integrity.signed_item import Verdict
 from storage.integrity.trust import Trust
-
-QUARANTINE: Final = "quarantine"
-"""The label that every role's policy forbids."""
 
 
 class Action(IntEnum):

@@ -30,8 +30,22 @@ STUDY_ATTRIBUTES: Final[Mapping[str, Kind]] = {
 }
 """Every attribute of a study that a policy can read; sets and ``study_uid`` are always there, others may be absent."""
 
+OBJECT_ATTRIBUTES: Final[Mapping[str, Kind]] = {
+    **{name: kind for name, kind in STUDY_ATTRIBUTES.items() if name != "labels"},
+    "sop_class": "string",
+    "protocol": "string",
+    "study_description": "string",
+    "series_description": "string",
+    "manufacturer": "string",
+    "model": "string",
+}
+"""Every attribute of an arriving object that a label rule can read; ``sop_class`` is always there, too."""
+PROBE_VALUES: Final[Mapping[Kind, object]] = {"string": "", "long": 0, "set": [""]}
+"""One of each kind, to try a schema with."""
+
 ALWAYS_PRESENT: Final = frozenset({"study_uid"} | {name for name, kind in STUDY_ATTRIBUTES.items() if kind == "set"})
 STUDY: Final = "Study"
+OBJECT: Final = "Object"
 ARCHIVE: Final = {"type": "Archive", "id": "archive"}
 ABOUT_THE_ARCHIVE: Final = frozenset({Action.ASSOCIATE, Action.ECHO, Action.ADMINISTER, Action.BREAK_GLASS})
 """Actions whose resource is the archive itself; every other acts on a study."""
@@ -77,12 +91,21 @@ def subject_entities(
 
 def study_entity(study_uid: str, attributes: Mapping[str, object]) -> dict[str, Any]:
     """A study as a Cedar entity; attributes without a value are left out, sets are ordered."""
+    return _entity(STUDY, study_uid, attributes)
+
+
+def object_entity(attributes: Mapping[str, object]) -> dict[str, Any]:
+    """An object that arrives, likewise; which one it is no label rule can ask."""
+    return _entity(OBJECT, "arriving", attributes)
+
+
+def _entity(kind: str, identifier: str, attributes: Mapping[str, object]) -> dict[str, Any]:
     shown = {
         name: sorted(value) if isinstance(value, frozenset | set) else value
         for name, value in attributes.items()
         if value is not None
     }
-    return {"uid": {"type": STUDY, "id": study_uid}, "attrs": shown, "parents": []}
+    return {"uid": {"type": kind, "id": identifier}, "attrs": shown, "parents": []}
 
 
 def circumstances(request: AccessRequest) -> dict[str, Any]:

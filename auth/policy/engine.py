@@ -36,6 +36,7 @@ from auth.policy.evaluation import (
     parse_entities,
     residual,
 )
+from auth.policy.labelling import Labels, labels_of
 from auth.policy.loading import LoadedPolicies, load
 from auth.policy.model import NEEDS_A_PERSON, AccessRequest, Decision, Obligations, Residual
 from auth.policy.shadow import Report, Shadow
@@ -151,6 +152,16 @@ class PolicyEngine:
             live, other = _reach(left), _reach(_residuals(beside[0], request))
             beside[1].compare(request, "", live, other)
         return left
+
+    @property
+    def labels_objects(self) -> bool:
+        """Whether there is any label rule."""
+        return bool(self._edition.policies.rules.labels)
+
+    def labels(self, request: AccessRequest, attributes: Mapping[str, object]) -> Labels:
+        """Which labels an object gives the study that it is stored into. Never raises; a rule that fails shuts it."""
+        edition = self._edition
+        return labels_of(edition.policies, request, attributes, lambda name: _readable(edition, name))
 
     def explain(self, request: AccessRequest) -> Explanation:
         """Which policies decide a request, in words. Without a study: which would still depend on it. Never raises."""

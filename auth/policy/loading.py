@@ -5,6 +5,7 @@
 3. Cedar's strict validation against ``schema.cedarschema``
 4. the schema takes the requests that this release makes
 5. every condition on the resource can become a condition on rows (`auth.policy.lint`)
+6. label rules, which are apart from all other policies, are what they have to be (`auth.policy.label_rules`)
 
 An empty set is valid: it denies everything.
 """
@@ -21,18 +22,19 @@ import cedarpy
 from cedarpy import pst
 
 from auth.errors import PolicyInvalid
-from auth.policy import lint
+from auth.policy import label_rules, lint
 from auth.policy.analysis import idle_rules
 from auth.policy.attributes import (
     ABOUT_THE_ARCHIVE,
     ARCHIVE,
     CLOCK,
+    PROBE_VALUES,
     STUDY,
     STUDY_ATTRIBUTES,
-    Kind,
     cedar_json,
     study_entity,
 )
+from auth.policy.label_rules import LabelRules
 from auth.policy.model import Action, Obligations
 
 SCHEMA_FILE: Final = "schema.cedarschema"
@@ -40,7 +42,6 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _UNDERSTOOD: Final = frozenset({"id", "reason", "hide", "flag", "results", "keys", "volume"})
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _FILING: Final = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"})
-_PROBE: Final[Mapping[Kind, object]] = {"string": "", "long": 0, "set": [""]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class LoadedPolicies:
     """Which parts of the context some policy reads; None: any may be."""
     idle: tuple[str, ...]
     """What is said of rules that make no difference; no reason to refuse the set."""
+    rules: LabelRules
+    """Which labels arriving objects give their studies."""
     handle: Any = field(repr=False)
     schema: Any = field(repr=False)
 
@@ -93,9 +96,18 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
     schema = _schema(texts.pop(SCHEMA_FILE))
     policies = _parse(texts, findings)
     for identifier, (name, policy) in policies.items():
-        findings += [f"{name}: {identifier}: {finding}" for finding in _annotation_findings(policy, is_keyword)]
+        wrong = _annotation_findings(policy, is_keyword)
+        if label_rules.is_label_rule(policy):
+            wrong = label_rules.findings_of(policy)
+        findings += [f"{name}: {identifier}: {finding}" for finding in wrong]
     _refuse(findings)
     findings += _validation_findings(texts, schema)
+    _refuse(findings)
+    rules = {key: policy for key, (_, policy) in policies.items() if label_rules.is_label_rule(policy)}
+    policies = {key: named for key, named in policies.items() if key not in rules}
+    if rules:
+        findings += label_rules.quarantine_findings({key: policy for key, (_, policy) in policies.items()})
+        findings += [f"{SCHEMA_FILE}: {finding}" for finding in label_rules.schema_findings(schema)]
     _refuse(findings)
     compiled = {key: _compilable(name, policy, findings) for key, (name, policy) in policies.items()}
     _refuse(findings)
@@ -111,6 +123,7 @@ def load(directory: Path, is_keyword: Callable[[str], bool] | None = None) -> Lo
         reads=tuple(map(_reads, compiled.values())),
         circumstances=_circumstances(compiled),
         idle=tuple(idle_rules(compiled, obligations)),
+        rules=label_rules.rules_of(rules),
         handle=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=compiled, template_links=())),
         schema=schema,
     )
@@ -193,7 +206,7 @@ def _schema(text: str) -> Any:
 def _probe_entities() -> list[dict[str, Any]]:
     role = [{"type": "Role", "id": "-"}]
     return [
-        study_entity("-", {name: _PROBE[kind] for name, kind in STUDY_ATTRIBUTES.items()}),
+        study_entity("-", {name: PROBE_VALUES[kind] for name, kind in STUDY_ATTRIBUTES.items()}),
         {"uid": {"type": "User", "id": "-"}, "attrs": {"attributes": {}}, "parents": role},
         {"uid": {"type": "Node", "id": "-"}, "attrs": {}, "parents": role},
         {"uid": ARCHIVE, "attrs": {}, "parents": []},

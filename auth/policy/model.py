@@ -32,6 +32,14 @@ NEEDS_A_PERSON = frozenset(
 """A node's own roles never allow these without a person."""
 
 
+OPENS_A_STUDY = (Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.RECEIVE, Action.EXPORT)
+"""Actions by which something of a study is seen or leaves."""
+LABEL = "Label"
+"""What label rules are asked for; nobody does it, so it is none of the actions above."""
+QUARANTINE = "quarantine"
+"""The label that every role's policies forbid."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
     """Who asks for what. ``resource`` holds the Cedar attributes of the study asked about; None: not known yet."""

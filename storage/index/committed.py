@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, select
 
 from storage.errors import LedgerDamaged
-from storage.events import KNOWN_EVENTS, LABELLED, LABELS
+from storage.events import KNOWN_EVENTS, LABELLED, LABELS, labels_in
 from storage.identifiers import ObjectId
 from storage.index import state
 from storage.index.prepared import Prepared
@@ -77,13 +77,16 @@ def apply_committed(connection: Connection, batch: Sequence[Committed]) -> list[
     differs: list[tuple[str, ...]] = []
     for stored, run in groupby(batch, lambda committed: committed[1] is not None):
         if stored:
-            objects = [object_ for _, object_ in run if object_ is not None]
+            together = [(entry, object_) for entry, object_ in run if object_ is not None]
+            objects = [object_ for _, object_ in together]
             differs += apply(connection, objects)
             come_back(
                 connection,
                 [str(object_.rows.instance["sop_instance_uid"]) for object_ in objects],
                 [object_.address for object_ in objects],
             )
+            for entry, _ in together:
+                _put_labels(connection, entry)
             continue
         for entry, _ in run:
             check_known(entry)
@@ -92,10 +95,18 @@ def apply_committed(connection: Connection, batch: Sequence[Committed]) -> list[
             elif entry.event in LABELS:
                 study_uid, text = str(entry.facts["study_uid"]), str(entry.facts["label"])
                 label(connection, study_uid, text, present=entry.event == LABELLED)
+            # An object that was erased since brought its study labels all the same; so they wait for the next one.
+            _put_labels(connection, entry)
             differs.append(())
     if batch:
         state.advance(connection, batch[-1][0].sequence)
     return differs
+
+
+def _put_labels(connection: Connection, entry: LedgerEntry) -> None:
+    """Label a study as the objects that an event stored or brought back have it."""
+    for text in labels_in(entry.facts):
+        label(connection, str(entry.facts["study_uid"]), text, present=True)
 
 
 def check_known(entry: LedgerEntry) -> None:

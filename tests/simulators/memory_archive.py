@@ -38,6 +38,7 @@ from storage.index.rows import key_of, rows_of
 from storage.index.writer import IndexEntry, apply, label
 from storage.instance import (
     DeclaredInstance,
+    GivenLabels,
     Inspection,
     ReceivedInstance,
     SealedContent,
@@ -55,6 +56,7 @@ from tests.simulators.subjects import session, standing
 
 POLICIES = Path(__file__).parents[2] / "config" / "policies"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+NO_LABELS = GivenLabels()
 
 
 def encoded(dataset: Dataset, syntax_uid: str = EXPLICIT_LITTLE) -> bytes:
@@ -154,6 +156,10 @@ class MemoryRepository:
         self.objects: dict[bytes, bytes] = {}
         self.staged: dict[str, bytes] = {}
         self.provenance: list[Mapping[str, object]] = []
+        self.recorded: list[tuple[str, Mapping[str, object]]] = []
+        """Events that are no object, with their facts."""
+        self.given: list[GivenLabels] = []
+        """What each commit was asked to label its study with."""
         self.fails: dict[str, Exception] = {}
         """What to raise, by step: begin, write, finish, seal, commit, open."""
         self.open_intakes = 0
@@ -175,8 +181,11 @@ class MemoryRepository:
         content = SealedContent(received.address, frozenset(), b"s" * 32, "")
         return SealedInstance(received, content, received.staged)
 
-    def commit(self, sealed: SealedInstance, provenance: Mapping[str, object]) -> StoreReceipt:
+    def commit(
+        self, sealed: SealedInstance, provenance: Mapping[str, object], labels: GivenLabels = NO_LABELS
+    ) -> StoreReceipt:
         self.stumble("commit")
+        self.given.append(labels)
         key = sealed.received.key
         if key.sop_instance_uid in self._known:
             del self.staged[sealed.received.object_id]
@@ -184,6 +193,9 @@ class MemoryRepository:
         self.provenance.append(provenance)
         (differs,) = self.commit_all([sealed])
         return StoreReceipt(StoreOutcome.STORED, key, sealed.received.object_id, len(self.objects), differs)
+
+    def record(self, event: str, facts: Mapping[str, object], provenance: Mapping[str, object]) -> None:
+        self.recorded.append((event, facts))
 
     def commit_all(self, batch: list[SealedInstance]) -> list[tuple[str, ...]]:
         """Keep new objects in one transaction."""

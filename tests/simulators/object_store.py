@@ -15,7 +15,7 @@ from storage.crypto.keyring import Keyring
 from storage.identifiers import uid
 from storage.index.engine import IndexEngine
 from storage.ingest.intake import IntakesHere, IntakeTools
-from storage.instance import DeclaredInstance, SealedInstance, StoreReceipt
+from storage.instance import DeclaredInstance, GivenLabels, SealedInstance, StoreReceipt
 from storage.integrity.signature import Signer
 from storage.ports import BlobStore, CommitJournal, LedgerEntry
 from storage.repository import Parts, Repository
@@ -24,6 +24,7 @@ from tests.simulators.certificates import make
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PROVENANCE = {"actor": {"node": "CT1"}, "study": {"patient_name": "Müller^Änne"}}
+NO_LABELS = GivenLabels()
 
 
 @cache
@@ -159,7 +160,12 @@ def sealed(repository: Repository, data: bytes, announced: DeclaredInstance) -> 
     return repository.seal(intake.finish(), PROVENANCE)
 
 
-def store(repository: Repository, data: bytes | None = None, instance: str = "1.2.3.1.1") -> StoreReceipt:
+def store(
+    repository: Repository,
+    data: bytes | None = None,
+    instance: str = "1.2.3.1.1",
+    labels: GivenLabels = NO_LABELS,
+) -> StoreReceipt:
     """Store one object to the end."""
     made = data_set(instance) if data is None else data
-    return repository.commit(sealed(repository, made, declared(instance)), PROVENANCE)
+    return repository.commit(sealed(repository, made, declared(instance)), PROVENANCE, labels)

@@ -42,7 +42,9 @@ CREATE TABLE happening (
 CREATE INDEX happening_study ON happening (study, sequence);
 CREATE INDEX happening_object ON happening (object, sequence);
 CREATE TABLE snapshot (sequence INTEGER PRIMARY KEY, said TEXT);
-CREATE TABLE mark (sequence INTEGER PRIMARY KEY, kind TEXT, study TEXT, value TEXT, present INTEGER);
+CREATE TABLE mark (
+    sequence INTEGER, kind TEXT, study TEXT, value TEXT, present INTEGER, PRIMARY KEY (sequence, value)
+) WITHOUT ROWID;
 CREATE INDEX mark_study ON mark (kind, study, sequence);
 """
 _COLUMNS: Final = (
@@ -303,6 +305,17 @@ class Catalogue:
             self._take_removal(line)
         elif line.event != "authority":
             self._findings.add(f"ledger: record {line.sequence} is an event that this release does not know")
+        if line.event in ("stored", "restored"):
+            self._take_labels(line)
+
+    def _take_labels(self, line: Line) -> None:
+        """Labels that a study was given with an object."""
+        labels = line.facts.get("labels", [])
+        if not isinstance(labels, list):
+            self._findings.add(f"ledger: record {line.sequence} does not say which labels it gives")
+            return
+        for label in dict.fromkeys(map(str, labels)):
+            self._take_mark(line, "label", label, present=True)
 
     def _take_mark(self, line: Line, kind: str, value: object, *, present: bool) -> None:
         study = line.facts.get("study_uid")

@@ -14,11 +14,11 @@ from storage.events import NamedInstance, facts_naming
 from storage.index.matching import QUERY_RETRIEVE_LEVEL, QueryModel, plan_find
 from storage.index.predicate import EVERYTHING
 from storage.index.sequences import QueryKey
-from storage.instance import StoreOutcome
+from storage.instance import GivenLabels, StoreOutcome
 from storage.integrity import fsck
 from storage.integrity.ledger import LineCodec, read_ledger
 from tests.simulators.index_dump import index_dump
-from tests.simulators.object_store import CT, ObjectStore, element, signer_certificate, store
+from tests.simulators.object_store import CT, NO_LABELS, ObjectStore, element, signer_certificate, store
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def picture(instance, study="1.2.3", series="1.2.3.1", *, modality=b"CT", patien
     return b"".join(element(*one) for one in sorted(elements))
 
 
-def put(repository, instance, *where, **values):
-    return store(repository, picture(instance, *where, **values), instance)
+def put(repository, instance, *where, labels=NO_LABELS, **values):
+    return store(repository, picture(instance, *where, **values), instance, labels)
 
 
 def named(repository, *instances):
@@ -327,21 +327,34 @@ class Histories(RuleBasedStateMachine):
     def tombstones(self):
         return list(self.repository.removed.before("9999"))
 
-    @rule(study=st.integers(1, 2), series=st.integers(1, 2), number=st.integers(1, 3), patient=st.sampled_from("AB"))
-    def store(self, study, series, number, patient):
+    @rule(
+        study=st.integers(1, 2),
+        series=st.integers(1, 2),
+        number=st.integers(1, 3),
+        patient=st.sampled_from("AB"),
+        first=st.frozensets(st.sampled_from("xz"), max_size=1),
+        always=st.frozensets(st.sampled_from("yq"), max_size=1),
+    )
+    def store(self, study, series, number, patient, first, always):
         instance = f"{study}.{series}.{number}"
         modality = b"SR" if series == 2 else b"CT\\PT" if number == 2 else b"CT"
+        begins = self.repository.reader.study_facts(f"5.{study}") is None
+        comes_back = any(stone.sop_instance_uid == instance for stone in self.tombstones() if not stone.erased)
         try:
-            put(
+            receipt = put(
                 self.repository,
                 instance,
                 f"5.{study}",
                 f"5.{study}.{series}",
+                labels=GivenLabels(first, always),
                 modality=modality,
                 patient=patient.encode(),
             )
         except InstanceConflict:
             return
+        if receipt.outcome is StoreOutcome.STORED:
+            given = always | first if begins and not comes_back else always
+            self.labels.setdefault(f"5.{study}", set()).update(given)
 
     @precondition(lambda self: kept(self.repository))
     @rule(data=st.data(), comes_back=st.booleans())

@@ -1,5 +1,7 @@
 """Storing: what is kept, what is refused, that a refusal is told exactly once and leaves nothing behind."""
 
+import shutil
+
 import pytest
 
 from archive.audit.events import AccessRefused, InstanceStored, Outcome, SecurityAlert
@@ -7,7 +9,8 @@ from archive.errors import AuditUnavailable
 from archive.services.store import StoreService
 from auth.errors import AccessDenied
 from storage.errors import DataSetMismatch, InstanceConflict, MalformedDataSet, OutOfSpace, StoreReadOnly
-from tests.simulators.memory_archive import NoNotes, World, declared, encoded, image
+from storage.instance import GivenLabels
+from tests.simulators.memory_archive import POLICIES, NoNotes, World, declared, encoded, image
 from tests.simulators.subjects import node
 
 
@@ -72,6 +75,53 @@ def test_an_instance_that_disagrees_with_its_study_is_kept_and_raises_an_alert(w
     (event,) = world.trail.events
     assert isinstance(event, SecurityAlert) and "referring_physician" in event.description
     assert event.study_uid == "1.2.1"
+
+
+RULES = """
+@id("er") @label("emergency") permit (principal, action == Action::"Label", resource is Object)
+when { resource has protocol && resource.protocol == "POLYTRAUMA" };
+@id("late") @label("late") @objects("every") permit (principal == Node::"CT1", action == Action::"Label", resource)
+when { resource has study_date && resource.study_date + 9223372036854775000 > 0 };
+"""
+
+
+@pytest.fixture
+def ruled(tmp_path):
+    """An archive with two label rules, of which the second fails on every object that has a study date."""
+    (tmp_path / "policies").mkdir()
+    for path in POLICIES.glob("*.cedar*"):
+        shutil.copy(path, tmp_path / "policies")
+    (tmp_path / "policies" / "rules.cedar").write_text(RULES)
+    world = World(tmp_path, tmp_path / "policies")
+    yield world
+    world.close()
+
+
+def test_an_object_is_committed_with_the_labels_that_the_rules_give(ruled):
+    service = StoreService(ruled.repository, ruled.pep, ruled.trail, ruled.masked, NoNotes())
+    modality = ruled.admit(node("modality", name="CT1"))
+    store(service, modality, image(ProtocolName="POLYTRAUMA", StudyDate=None))
+    store(service, modality, image(study=2, StudyDate=None))
+    assert ruled.repository.given == [GivenLabels(frozenset({"emergency"})), GivenLabels()]
+    assert ruled.trail.events == []
+
+
+def test_an_object_on_which_a_rule_fails_is_committed_quarantined_and_told(ruled):
+    service = StoreService(ruled.repository, ruled.pep, ruled.trail, ruled.masked, NoNotes())
+    store(service, ruled.admit(node("modality", name="CT1")), image(ProtocolName="POLYTRAUMA"))
+    assert ruled.repository.given == [GivenLabels(frozenset({"emergency"}), frozenset({"quarantine"}))]
+    (event,) = ruled.trail.events
+    assert isinstance(event, SecurityAlert) and event.study_uid == "1.2.1"
+    assert event.description.startswith("the label rule late could not be evaluated, so its study is labelled")
+
+
+def test_an_object_that_came_before_its_rule_failed_is_quarantined_by_a_record_of_its_own(ruled):
+    service = StoreService(ruled.repository, ruled.pep, ruled.trail, ruled.masked, NoNotes())
+    ruled.keep(image())
+    store(service, ruled.admit(node("modality", name="CT1")), image())
+    ((event, facts),) = ruled.repository.recorded
+    assert (event, facts) == ("labelled", {"study_uid": "1.2.1", "label": "quarantine"})
+    assert [type(event) for event in ruled.trail.events] == [InstanceStored, SecurityAlert]
 
 
 def test_a_denied_object_is_told_once_and_leaves_nothing(world, service):
