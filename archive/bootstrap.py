@@ -47,6 +47,7 @@ from auth.policy.loading import load as load_policies
 from storage.blobs.filesystem import FilesystemBlobs
 from storage.crypto.keyring import Keyring
 from storage.index.engine import IndexEngine
+from storage.index.facts import FactsSeal
 from storage.ingest.intake import IntakesHere, IntakeTools
 from storage.ingest.nursery import Nursery
 from storage.ingest.pool import IntakePool
@@ -164,7 +165,7 @@ def open_archive(
         records = IndexEngine.open(home.records, prepare=None)
         held.callback(records.close)
         # The ledger tells start-up whatever a power loss takes from the index.
-        index = IndexEngine.open(home.index, durable=False)
+        index = IndexEngine.open(home.index, durable=False, seal=FactsSeal(keyring.ledger_key))
         held.callback(index.close)
         parts = Parts(
             blobs=blobs,

@@ -77,6 +77,8 @@ class StudyFacts:
     modalities: frozenset[str] = frozenset()
     body_parts: frozenset[str] = frozenset()
     labels: frozenset[str] = frozenset()
+    vouched: bool = True
+    """False: the index says so, and it is not what this archive wrote there. Nothing may be permitted by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ def explain(call: Call) -> Json:
     facts = call.archive.repository.reader.study_facts(uid(study_uid)) if study_uid else None
     if study_uid and facts is None:
         raise UsageInvalid("no object of that study is kept: check the Study Instance UID")
+    if facts is not None and not facts.vouched:
+        reason = "what the index says of the study is not what this archive wrote there: run `strongroom verify`"
+        return {"permitted": False, "reason": reason, "hidden": [], "lines": []}
     if facts is not None:
         request = replace(request, resource_id=facts.study_uid, resource=resource_of(facts))
     explanation = call.archive.policies.explain(request)

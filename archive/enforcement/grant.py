@@ -51,7 +51,8 @@ class ScopedGrant(Grant):
     volume: int | None = None
     """Objects that the person may retrieve in a day at most."""
     told: set[str] = field(default_factory=set, repr=False, compare=False)
-    """Studies of which a security officer was told that a flagged rule permits them."""
+    """Studies of which a security officer was told: that a flagged rule permits them, or that they are not to be
+    decided on."""
 
     def hides(self, tag: int) -> bool:
         """Whether an attribute stays hidden. Who may not see all may see no private one: it may repeat any other."""

@@ -34,6 +34,9 @@ _MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.R
 """Actions that know how to leave attributes out."""
 
 
+_UNVOUCHED: Final = Decision(False, "what the index says of the study is not what this archive wrote there")
+
+
 class AuditRecorder(Protocol):
     """Where denials are told (`archive.audit.log.AuditLog`)."""
 
@@ -155,9 +158,17 @@ class PolicyEnforcementPoint:
         """Does the policy itself permit this study, now, and hide nothing that the grant does not hide?
 
         The scope has selected the study already; where this disagrees, something is wrong. A denial is not audited
-        here; that a flagged rule permits the study is, once for each grant. Raises `AuditUnavailable`.
+        here; that a flagged rule permits the study is, once for each grant, and so is a study of which the index does
+        not say what this archive wrote. Raises `AuditUnavailable`.
         """
         (decision,) = self._again(grant, (facts,))
+        if decision is _UNVOUCHED and facts.study_uid not in grant.told:
+            alert = Alert.OBJECT_SECURITY_ATTRIBUTES_CHANGED.value
+            actor = Actor.of(grant.session)
+            self._audit.record(
+                SecurityAlert(actor, Outcome.SERIOUS_FAILURE, "", alert, decision.reason, facts.study_uid)
+            )
+            grant.told.add(facts.study_uid)
         if not _still(grant, decision):
             return False
         if decision.obligations.flag and facts.study_uid not in grant.told:
@@ -177,7 +188,8 @@ class PolicyEnforcementPoint:
             request = self._request(grant.action, grant.session, grant.sop_class, destination=grant.destination)
         except NotInGoodStanding as error:
             return [Decision(False, str(error))] * len(studies)
-        return self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
+        decisions = self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
+        return [decision if facts.vouched else _UNVOUCHED for facts, decision in zip(studies, decisions, strict=True)]
 
     def _grant(
         self,
@@ -191,7 +203,7 @@ class PolicyEnforcementPoint:
             request = self._request(action, session, sop_class, facts)
         except NotInGoodStanding as error:
             self._deny(action, session, str(error), study_uid)
-        decision = self._engine.decide(request)
+        decision = self._engine.decide(request) if facts is None or facts.vouched else _UNVOUCHED
         if not decision.permitted:
             self._deny(action, session, decision.reason, study_uid)
         if decision.obligations.hide:

@@ -14,7 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
@@ -23,8 +25,9 @@ from archive.enforcement.reach import reach_of
 from auth.policy.engine import PolicyEngine
 from auth.policy.model import AccessRequest, Action
 from auth.principal import Assurance, IdentityDemand, NodeIdentity, NodeTrust, Principal
-from benchmarks.big_index import _below, _name, _study, query, questions
+from benchmarks.big_index import SEAL, _below, _name, _study, query, questions
 from storage.index.engine import IndexEngine
+from storage.index.facts import facts_of, facts_text, labels_text
 from storage.index.postgresql import open_postgresql
 from storage.index.predicate import EVERYTHING
 from storage.index.prepared import Prepared
@@ -62,21 +65,25 @@ def fill(engine: IndexEngine, studies: int) -> None:
     insert = Prepared(STUDY.insert(), [column.name for column in STUDY.c])
     for first in range(0, studies, _BATCH):
         rows = [_study(random_, families, given, number, studies) for number in range(first, first + _BATCH)]
-        more = [{"department": f"D{at % 20}", "referring_physician": f"DR{at % 2000}"} for at in range(_BATCH)]
         with engine.writing() as connection:
-            insert.run(connection, [row | told for row, told in zip(rows, more, strict=True)])
-    beside = [one for one in _below(engine.dialect.name) if "INTO study_" in one and "study_label" not in one]
-    beside += [
-        f"INSERT INTO study_label (study_fk, value) SELECT id, '{label}' FROM study s "  # noqa: S608
-        f"WHERE s.id % {share} = 3 AND s.id > :first AND s.id <= :last"
-        for label, share in LABELS.items()
-    ]
+            insert.run(connection, [row | _told(row) for row in rows])
+    beside = [one for one in _below(engine.dialect.name) if "INTO study_" in one]
     for first in range(0, studies, _BATCH * 5):
         with engine.writing() as connection:
             for statement in beside:
                 connection.execute(text(statement), {"first": first, "last": first + _BATCH * 5})
     with engine.writing() as connection:
         connection.execute(text("ANALYZE"))
+
+
+def _told(row: dict[str, Any]) -> dict[str, object]:
+    """What policy reads of a study."""
+    number = row["id"]
+    labels = frozenset(label for label, share in LABELS.items() if number % share == 3)
+    own = {"department": f"D{number % 20}", "referring_physician": f"DR{number % 2000}"}
+    facts = facts_text(replace(facts_of(row["facts"]), labels=labels, **own))
+    text = labels_text(labels)
+    return {**own, "labels": text, "facts": facts, "facts_seal": SEAL.of(facts, text)}
 
 
 def request() -> AccessRequest:
@@ -136,11 +143,11 @@ def main() -> None:
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="strongroom-policy-")))
         if arguments.database == "sqlite":
-            index = IndexEngine.open(folder / "index.sqlite", durable=False)
+            index = IndexEngine.open(folder / "index.sqlite", durable=False, seal=SEAL)
         else:
             server = PostgreSql()
             held.callback(server.stop)
-            index = open_postgresql(server.database(), durable=False)
+            index = open_postgresql(server.database(), durable=False, seal=SEAL)
         held.callback(index.close)
         fill(index, arguments.studies)
         (folder / SCHEMA.name).write_bytes(SCHEMA.read_bytes())

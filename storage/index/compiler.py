@@ -32,6 +32,7 @@ from sqlalchemy.sql.elements import Grouping
 from storage.errors import IndexFault
 from storage.index.columns import ATTRIBUTES, ELEMENTS, SCALAR_FACTS, Level, columns_of
 from storage.index.documents import Values, documents_in
+from storage.index.facts import label_text
 from storage.index.levels import level_of
 from storage.index.parameters import (
     bound_names,
@@ -70,7 +71,6 @@ from storage.index.schema import (
     SERIES,
     STUDY,
     STUDY_BODY_PART,
-    STUDY_LABEL,
     STUDY_MODALITY,
     STUDY_PHYSICIAN,
     STUDY_SOP_CLASS,
@@ -94,14 +94,13 @@ SCALARS: Final = _scalars()
 """Every single-valued attribute a predicate may name: how deep it lives, and its column."""
 
 SETS: Final = {
-    "labels": (STUDY_LABEL, true()),
     "modalities": (STUDY_MODALITY, STUDY_MODALITY.c.fixed.is_(True)),
     "modalities_in_study": (STUDY_MODALITY, STUDY_MODALITY.c.current.is_(True)),
     "performing_physicians": (STUDY_PHYSICIAN, true()),
     "body_parts": (STUDY_BODY_PART, true()),
     "sop_classes_in_study": (STUDY_SOP_CLASS, true()),
 }
-"""Every set-valued attribute: its table, and which of its rows count."""
+"""Set-valued attributes that have a table: it, and which of its rows count. Labels are a text (`_labels`)."""
 
 _RARE: Final = frozenset({"performing_physicians"})
 """Sets of which one value picks few studies: worth reading those studies first, instead of asking every study."""
@@ -246,6 +245,8 @@ class _Compiler:
         return and_(*bounds, matches)
 
     def _set(self, predicate: Holds | HoldsMatching | OnlyHolds) -> Condition:
+        if predicate.attribute == "labels":
+            return self._labels(predicate)
         if predicate.attribute not in SETS:
             raise IndexFault("a predicate names a set that studies do not have")
         table, counts = SETS[predicate.attribute]
@@ -275,6 +276,24 @@ class _Compiler:
                 return not_(held) if negated else held
             case _ as unreachable:
                 assert_never(unreachable)
+
+    def _labels(self, predicate: Holds | HoldsMatching | OnlyHolds) -> Condition:
+        """As of other sets, on the text in the study's own row: policies ask it of every row that a query reads."""
+        if isinstance(predicate, HoldsMatching):
+            raise IndexFault("a predicate matches labels with a pattern")
+        column: ColumnElement[Any] = STUDY.c.labels
+        texts = [label_text(known) for known in predicate.values if isinstance(known, str)]
+        if isinstance(predicate, OnlyHolds):
+            for text in texts:
+                column = func.replace(column, text, "")
+            return _condition(column != "") if predicate.negated else _condition(column == "")
+        position = func.instr if self._sqlite else func.strpos
+        each = [_condition(position(column, text) > 0) for text in texts]
+        if predicate.every:
+            held = false() if len(texts) < len(predicate.values) else _joined(and_, each) if each else true()
+        else:
+            held = _joined(or_, each) if each else false()
+        return not_(held) if predicate.negated else held
 
 
 class _ItemCompiler(_Compiler):

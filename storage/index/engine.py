@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storage.errors import IndexFault
 from storage.index import schema
+from storage.index.facts import FactsSeal
 
 BUSY_SECONDS: Final = 10.0
 """How long a statement waits for a lock that another connection holds."""
@@ -26,8 +27,16 @@ READERS: Final = 8
 """Connections that read at one time; each is held for one page."""
 
 
+_VOUCHING: Final = "facts_seal"
+
 IndexConnection = Connection
 """For whoever hands a connection on without asking it anything."""
+
+
+def seal_of(connection: Connection) -> FactsSeal | None:
+    """What vouches for studies that are written by this connection; None where nothing does."""
+    found = connection.get_execution_options().get(_VOUCHING)
+    return found if isinstance(found, FactsSeal) else None
 
 
 class IndexEngine:
@@ -43,6 +52,7 @@ class IndexEngine:
         *,
         path: Path | None = None,
         failures: tuple[type[Exception], ...] = (sqlite3.Error,),
+        seal: FactsSeal | None = None,
     ) -> None:
         """Not to be called.
 
@@ -51,17 +61,24 @@ class IndexEngine:
             writer: the one that can; None: nothing is written.
             path: the file that is left behind as one when all is closed, if it is a file.
             failures: what the driver raises.
+            seal: what vouches for what policy reads of studies; None: nothing does.
         """
         self._path = path
         self._readers = readers
-        self._writer = writer
+        self._writer = writer.execution_options(**{_VOUCHING: seal}) if writer is not None else None
+        self.seal = seal
         self._failures: tuple[type[Exception], ...] = (SQLAlchemyError, *failures)
         self._writing = threading.Lock()
         self._writing_thread: int | None = None
 
     @classmethod
     def open(
-        cls, path: Path, *, prepare: Callable[[Connection], None] | None = schema.prepare, durable: bool = True
+        cls,
+        path: Path,
+        *,
+        prepare: Callable[[Connection], None] | None = schema.prepare,
+        durable: bool = True,
+        seal: FactsSeal | None = None,
     ) -> "IndexEngine":
         """Open for writing, the only opener that does; make the database if there is none.
 
@@ -70,6 +87,7 @@ class IndexEngine:
             prepare: makes what is missing, in the first transaction. None: a database whose tables others make.
             durable: each transaction is on stable storage when it ends. If not, a power loss may undo the last ones, in
                 their order, but never a part of one: enough for what can be told again.
+            seal: what vouches for what policy reads of studies; None: nothing does.
 
         Raises:
             IndexFault: the file is not a database, or one of another version.
@@ -79,7 +97,7 @@ class IndexEngine:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         with _translated((SQLAlchemyError, sqlite3.Error)):
             writer = _writing_engine(path, durable=durable).connect()
-        return cls(_reading_engine(path, pooled=True), writer, path=path).prepared(prepare)
+        return cls(_reading_engine(path, pooled=True), writer, path=path, seal=seal).prepared(prepare)
 
     @classmethod
     def open_read_only(cls, path: Path) -> "IndexEngine":

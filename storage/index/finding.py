@@ -29,7 +29,7 @@ from storage.index.columns import BY_TAG, ELEMENTS, Level
 from storage.index.compiler import compile_predicate
 from storage.index.elements import VALUE, document_of, key_of_tag
 from storage.index.engine import IndexEngine
-from storage.index.facts import facts_of
+from storage.index.facts import FactsSeal, sealed_facts
 from storage.index.levels import level_of
 from storage.index.matching import FindQuery
 from storage.index.moments import FIRST_DATE, LAST_DATE
@@ -46,11 +46,14 @@ _BEYOND_ANY_ID: Final = 2**63 - 1
 class Match:
     """One answer to a query. Made by the thousand, so it is as little as can be."""
 
-    __slots__ = ("_facts", "_query", "key", "row")
+    __slots__ = ("_found", "_query", "_seal", "key", "row")
 
-    def __init__(self, query: FindQuery, key: int, facts: str, row: Sequence[Any]) -> None:
+    def __init__(
+        self, query: FindQuery, key: int, found: Sequence[Any], row: Sequence[Any], seal: FactsSeal | None
+    ) -> None:
         self._query = query
-        self._facts = facts
+        self._found = found
+        self._seal = seal
         self.key = key
         """Which row of its level this is, for `IndexReader.speaker`; a patient's is that of its newest study."""
         self.row = row
@@ -70,7 +73,7 @@ class Match:
     @property
     def facts(self) -> StudyFacts:
         """What policy reads of the match's study (of a patient's newest one in reach, at the PATIENT level)."""
-        return facts_of(self._facts)
+        return sealed_facts(self._seal, *self._found[_KEYS:_VALUES])
 
     def __repr__(self) -> str:
         return f"<Match at {self.level.value}>"
@@ -91,7 +94,7 @@ def matches(engine: IndexEngine, query: FindQuery, scope: Predicate, page: int) 
             with engine.reading() as connection:
                 rows = paged.rows(connection, {**arguments, **position})
             if rows:
-                yield shape.matches(query, rows)
+                yield shape.matches(query, rows, engine.seal)
             if len(rows) < page:
                 break
             position = {**position, "id": rows[-1][0], "order": rows[-1][1]}
@@ -185,8 +188,10 @@ _DERIVED: Final[Mapping[str, ColumnElement[Any]]] = {
 
 _UNCOUNTED: Final[Mapping[str, ColumnElement[Any]]] = {name: literal(0) for name in _PATIENT_COUNTS}
 """For the places of values in a row; the statement of patients has the counts themselves."""
-_KEYS: Final = 3
-"""Before the values of a row: its key, what it is ordered by, and the facts of its study."""
+_FACTS: Final = (STUDY.c.facts, STUDY.c.labels, STUDY.c.facts_seal)
+_KEYS: Final = 2
+"""Before the values of a row: its key, and what it is ordered by; then come the facts of its study."""
+_VALUES: Final = _KEYS + len(_FACTS)
 
 
 class _Shape:
@@ -218,13 +223,13 @@ class _Shape:
     ) -> Select[Any]:
         """Key, order, facts and values of rows of the query's level."""
         rows = joined(self._level) if source is None else source
-        return select(key, order, STUDY.c.facts, *self._columns, *self._documents).select_from(rows)
+        return select(key, order, *_FACTS, *self._columns, *self._documents).select_from(rows)
 
-    def matches(self, query: FindQuery, rows: list[tuple[Any, ...]]) -> list[Match]:
+    def matches(self, query: FindQuery, rows: list[tuple[Any, ...]], seal: FactsSeal | None) -> list[Match]:
         """Rows as matches of a query."""
         if not self._documents:
-            return [Match(query, row[0], row[2], row[_KEYS:]) for row in rows]
-        return [Match(query, row[0], row[2], self._with_elements(query, row[_KEYS:])) for row in rows]
+            return [Match(query, row[0], row, row[_VALUES:], seal) for row in rows]
+        return [Match(query, row[0], row, self._with_elements(query, row[_VALUES:]), seal) for row in rows]
 
     def _with_elements(self, query: FindQuery, values: Sequence[Any]) -> list[Any]:
         documents = [document_of(text) for text in values[len(self._columns) :]]

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from storage.errors import IndexFault
 from storage.index import schema
 from storage.index.engine import READERS, IndexEngine
+from storage.index.facts import FactsSeal
 
 CONNECT_SECONDS: Final = 10
 """How long a server gets to answer."""
@@ -22,7 +23,11 @@ _LOCK: Final = 0x5374726F6E67
 
 
 def open_postgresql(
-    url: str, *, prepare: Callable[[Connection], None] | None = schema.prepare, durable: bool = True
+    url: str,
+    *,
+    prepare: Callable[[Connection], None] | None = schema.prepare,
+    durable: bool = True,
+    seal: FactsSeal | None = None,
 ) -> IndexEngine:
     """Open for writing; make the tables if there are none.
 
@@ -30,6 +35,7 @@ def open_postgresql(
         url: as libpq takes it, ``postgresql://…``; a database that exists, and a role that may make tables in it.
         prepare: makes what is missing, in the first transaction.
         durable: each transaction is on stable storage when it ends; see `IndexEngine.open`.
+        seal: likewise.
 
     Raises:
         IndexFault: there is no such database, it has another version, or another archive writes it.
@@ -49,7 +55,7 @@ def open_postgresql(
         pool_pre_ping=True,
         isolation_level="AUTOCOMMIT",
     )
-    return IndexEngine(readers, connection, failures=(psycopg.Error,)).prepared(prepare)
+    return IndexEngine(readers, connection, failures=(psycopg.Error,), seal=seal).prepared(prepare)
 
 
 def _writing(url: str, durable: bool) -> psycopg.Connection:

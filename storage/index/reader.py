@@ -17,7 +17,7 @@ from storage.identifiers import ObjectId, Uid
 from storage.index.columns import Level
 from storage.index.compiler import compile_predicate
 from storage.index.engine import IndexEngine
-from storage.index.facts import facts_of
+from storage.index.facts import sealed_facts
 from storage.index.finding import Match, joined, matches
 from storage.index.matching import FindQuery
 from storage.index.predicate import EVERYTHING, Predicate, all_of
@@ -31,7 +31,8 @@ PAGE: Final = 500
 
 _Row = TypeVar("_Row")
 
-_STUDY_FACTS: Final = Prepared(select(STUDY.c.facts).where(STUDY.c.study_uid == bindparam("uid")))
+_FACTS: Final = (STUDY.c.facts, STUDY.c.labels, STUDY.c.facts_seal)
+_STUDY_FACTS: Final = Prepared(select(*_FACTS).where(STUDY.c.study_uid == bindparam("uid")))
 """Asked before each object of a retrieval."""
 
 
@@ -81,7 +82,7 @@ class IndexReader:
         statement = _instance_statement().where(key == match.key).order_by(INSTANCE.c.id).limit(1)
         with self._engine.reading() as connection:
             rows = connection.execute(statement).all()
-        return next((kept.stored for kept in _kept_instances(rows)), None)
+        return next((kept.stored for kept in self._kept_instances(rows)), None)
 
     def instances(self, predicate: Predicate, scope: Predicate, page: int = PAGE) -> Iterator[StoredInstance]:
         """The instances that a predicate selects within a scope, in the order in which they were stored.
@@ -104,7 +105,7 @@ class IndexReader:
         """What policy reads of a study; None if there is no such study."""
         with self._engine.reading() as connection:
             rows = _STUDY_FACTS.rows(connection, uid=study_uid)
-        return facts_of(rows[0][0]) if rows else None
+        return sealed_facts(self._engine.seal, *rows[0]) if rows else None
 
     def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
         """Patient and accession number of studies, by UID; unknown ones are left out."""
@@ -122,7 +123,7 @@ class IndexReader:
         with self._engine.reading() as connection:
             statement = _instance_statement().where(INSTANCE.c.sop_instance_uid.in_(list(sop_instance_uids)))
             rows = connection.execute(statement).all()
-        return {kept.stored.key.sop_instance_uid: kept for kept in _kept_instances(rows)}
+        return {kept.stored.key.sop_instance_uid: kept for kept in self._kept_instances(rows)}
 
     def kept(self, page: int = PAGE) -> Iterator[KeptInstance]:
         """Every object in the index, in the order of storing, also while it is being rebuilt."""
@@ -148,13 +149,36 @@ class IndexReader:
         after = 0
         while rows := self._page(statement, after):
             after = rows[-1].id
-            yield list(_kept_instances(rows))
+            yield list(self._kept_instances(rows))
             if len(rows) < page:
                 return
 
     def _page(self, statement: Select[Any], after: int) -> list[Any]:
         with self._engine.reading() as connection:
             return list(connection.execute(statement, {"after": after}).all())
+
+    def _kept_instances(self, rows: Iterable[Any]) -> Iterator[KeptInstance]:
+        said, facts = None, None
+        for row in rows:
+            if facts is None or (row.facts, row.labels, row.facts_seal) != said:
+                said = (row.facts, row.labels, row.facts_seal)
+                facts = sealed_facts(self._engine.seal, *said)
+            signatures = row.signatures
+            yield KeptInstance(
+                stored=StoredInstance(
+                    key=InstanceKey(
+                        Uid(row.study), Uid(row.series_uid), Uid(row.sop_instance_uid), Uid(row.sop_class_uid)
+                    ),
+                    object_id=ObjectId(row.object_id),
+                    address=row.address,
+                    transfer_syntax=row.transfer_syntax,
+                    size=row.size,
+                    facts=facts,
+                ),
+                canonical_digest=row.canonical_digest,
+                signatures=frozenset(signatures[at : at + 32] for at in range(0, len(signatures), 32)),
+                ledger_sequence=row.ledger_sequence,
+            )
 
 
 def _instance_statement() -> Select[Any]:
@@ -172,25 +196,4 @@ def _instance_statement() -> Select[Any]:
         INSTANCE.c.signatures,
         INSTANCE.c.ledger_sequence,
     )
-    return select(*columns, STUDY.c.facts).select_from(joined(Level.IMAGE))
-
-
-def _kept_instances(rows: Iterable[Any]) -> Iterator[KeptInstance]:
-    text, facts = None, None
-    for row in rows:
-        if facts is None or row.facts != text:
-            text, facts = row.facts, facts_of(row.facts)
-        signatures = row.signatures
-        yield KeptInstance(
-            stored=StoredInstance(
-                key=InstanceKey(Uid(row.study), Uid(row.series_uid), Uid(row.sop_instance_uid), Uid(row.sop_class_uid)),
-                object_id=ObjectId(row.object_id),
-                address=row.address,
-                transfer_syntax=row.transfer_syntax,
-                size=row.size,
-                facts=facts,
-            ),
-            canonical_digest=row.canonical_digest,
-            signatures=frozenset(signatures[at : at + 32] for at in range(0, len(signatures), 32)),
-            ledger_sequence=row.ledger_sequence,
-        )
+    return select(*columns, *_FACTS).select_from(joined(Level.IMAGE))

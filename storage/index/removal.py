@@ -11,10 +11,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
-from storage.errors import ObjectMissing, StudyHeld
+from storage.errors import IndexFault, ObjectMissing, StudyHeld
 from storage.events import ERASED, HELD, RELEASED, RESTORED, TOMBSTONED, NamedInstance, named_in
 from storage.identifiers import ObjectId
 from storage.index import absent
+from storage.index.engine import seal_of
+from storage.index.facts import facts_of
 from storage.index.prepared import Prepared
 from storage.index.schema import (
     ERASURE,
@@ -24,7 +26,6 @@ from storage.index.schema import (
     STUDY,
     STUDY_BODY_PART,
     STUDY_HOLD,
-    STUDY_LABEL,
     STUDY_MODALITY,
     STUDY_NAME_PART,
     STUDY_PHYSICIAN,
@@ -33,9 +34,10 @@ from storage.index.schema import (
 )
 from storage.index.text import name_parts
 from storage.index.values import join_values, split_values
+from storage.index.writer import said_for_policy
 from storage.ports import LedgerEntry
 
-_SETS: Final = (STUDY_LABEL, STUDY_PHYSICIAN, STUDY_BODY_PART, STUDY_MODALITY, STUDY_SOP_CLASS)
+_SETS: Final = (STUDY_PHYSICIAN, STUDY_BODY_PART, STUDY_MODALITY, STUDY_SOP_CLASS)
 
 _HELD: Final = Prepared(select(STUDY_HOLD.c.study_uid).where(STUDY_HOLD.c.study_uid == bindparam("uid")))
 _ANY_TOMBSTONE: Final = Prepared(select(exists(select(TOMBSTONE.c.removed))))
@@ -92,6 +94,7 @@ def check(connection: Connection, event: str, facts: Mapping[str, Any]) -> dict[
     Raises:
         ObjectMissing: nothing of the study is known, or an object is not where the event wants it.
         StudyHeld: the study is on hold.
+        IndexFault: what would be said of the study is not what this archive wrote.
     """
     study_uid = str(facts["study_uid"])
     if event in (HELD, RELEASED):
@@ -122,12 +125,19 @@ def snapshot(connection: Connection, study_uid: str) -> dict[str, Any] | None:
     """What the rows above a study's instances say; None if there is none.
 
     Objects that are erased cannot say again what they fixed: a rebuild takes it from here.
+
+    Raises:
+        IndexFault: it is not what this archive wrote.
     """
     found = connection.execute(select(STUDY).where(STUDY.c.study_uid == study_uid)).mappings().one_or_none()
     if found is None:
         return None
     study = dict(found)
     key = study.pop("id")
+    # Both are made anew where the rest is said again: labels are those of that time, a seal is no part of the ledger.
+    labels, mac, seal = study.pop("labels"), study.pop("facts_seal"), seal_of(connection)
+    if seal is not None and not seal.holds(study["facts"], labels, mac):
+        raise IndexFault("what the index says of a study is not what this archive wrote: run `strongroom rebuild`")
     series = {}
     for row in connection.execute(select(SERIES).where(SERIES.c.study_fk == key)).mappings():
         values = {name: value for name, value in row.items() if name not in ("id", "study_fk")}
@@ -277,8 +287,8 @@ def _keep_modalities(connection: Connection, study: int, modalities: set[str]) -
 
 def _end(connection: Connection, study_uid: str, study: int) -> None:
     """Nothing of a study is left but what outlasts it."""
-    labels = connection.scalars(select(STUDY_LABEL.c.value).where(STUDY_LABEL.c.study_fk == study)).all()
-    absent.put(connection, study_uid, labels)
+    facts = connection.execute(select(STUDY.c.facts).where(STUDY.c.id == study)).scalar_one()
+    absent.put(connection, study_uid, facts_of(facts).labels)
     for table in (*_SETS, STUDY_NAME_PART):
         connection.execute(delete(table).where(table.c.study_fk == study))
     connection.execute(delete(STUDY).where(STUDY.c.id == study))
@@ -287,6 +297,7 @@ def _end(connection: Connection, study_uid: str, study: int) -> None:
 def _say_again(connection: Connection, study: int, said: Mapping[str, Any]) -> None:
     """The rows above a study's instances become what a snapshot says; columns that it does not know stay."""
     known = {name: value for name, value in said["study"].items() if name in STUDY.c}
+    known |= said_for_policy(connection, facts_of(known["facts"]))
     connection.execute(update(STUDY).where(STUDY.c.id == study).values(known))
     _part_again(connection, study)
     for uid, row in said["series"].items():

@@ -29,7 +29,7 @@ from storage.errors import IndexFault
 from storage.index.columns import ATTRIBUTES, ELEMENTS, Attribute, Comparison, Level, Origin, columns_of
 from storage.index.text import NAME_GROUPS
 
-SCHEMA_VERSION: Final = "4"
+SCHEMA_VERSION: Final = "5"
 
 METADATA: Final = MetaData()
 
@@ -69,8 +69,11 @@ STUDY: Final = Table(
     Column("station", _TEXT),
     # The study date, 0 if there is none: newest first needs an order without absent values.
     Column("sort_date", Integer, nullable=False),
-    # Copies of the columns and set tables that policy reads (`storage.index.facts`), kept by the same functions.
+    # Copies of the columns and set tables that policy reads, the labels, and the seal over both; kept by the same
+    # functions (`storage.index.facts`).
+    Column("labels", _TEXT, nullable=False),
     Column("facts", _TEXT, nullable=False),
+    Column("facts_seal", LargeBinary),
     Column("modalities_in_study_text", _TEXT),
     Column("sop_classes_in_study_text", _TEXT),
     Column("series_count", Integer, nullable=False),
@@ -137,7 +140,6 @@ def _set_table(name: str, *more: Column[bool]) -> Table:
     )
 
 
-STUDY_LABEL: Final = _set_table("study_label")
 STUDY_PHYSICIAN: Final = _set_table("study_physician")
 Index("study_physician_value", STUDY_PHYSICIAN.c.value, STUDY_PHYSICIAN.c.study_fk)
 STUDY_BODY_PART: Final = _set_table("study_body_part")

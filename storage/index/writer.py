@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from storage.errors import InstanceConflict
 from storage.identifiers import ObjectId
 from storage.index import absent
 from storage.index.columns import SCALAR_FACTS
-from storage.index.facts import facts_of, facts_text
+from storage.index.engine import seal_of
+from storage.index.facts import facts_of, facts_text, labels_text
 from storage.index.prepared import Prepared
 from storage.index.schema import (
     INSTANCE,
@@ -24,7 +25,6 @@ from storage.index.schema import (
     SERIES,
     STUDY,
     STUDY_BODY_PART,
-    STUDY_LABEL,
     STUDY_MODALITY,
     STUDY_NAME_PART,
     STUDY_PHYSICIAN,
@@ -133,7 +133,8 @@ def apply(connection: Connection, entries: Sequence[IndexEntry]) -> list[tuple[s
 
 def label(connection: Connection, study_uid: str, text: str, *, present: bool) -> None:
     """Put a label on a study or take it off, idempotently; that of a study which is gone waits for its return."""
-    row = connection.execute(select(STUDY.c.id, STUDY.c.facts).where(STUDY.c.study_uid == study_uid)).one_or_none()
+    columns = (STUDY.c.id, STUDY.c.facts, STUDY.c.labels, STUDY.c.facts_seal)
+    row = connection.execute(select(*columns).where(STUDY.c.study_uid == study_uid)).one_or_none()
     if row is None:
         if present:
             absent.put(connection, study_uid, [text])
@@ -143,12 +144,20 @@ def label(connection: Connection, study_uid: str, text: str, *, present: bool) -
     facts = facts_of(row.facts)
     if (text in facts.labels) == present:
         return
-    if present:
-        connection.execute(STUDY_LABEL.insert().values(study_fk=row.id, value=text))
-    else:
-        connection.execute(delete(STUDY_LABEL).where(STUDY_LABEL.c.study_fk == row.id, STUDY_LABEL.c.value == text))
     changed = replace(facts, labels=facts.labels | {text} if present else facts.labels - {text})
-    connection.execute(update(STUDY).where(STUDY.c.id == row.id).values(facts=facts_text(changed)))
+    said = said_for_policy(connection, changed)
+    seal = seal_of(connection)
+    if seal is not None and not seal.holds(row.facts, row.labels, row.facts_seal):
+        # What somebody else wrote is not vouched for by the change that comes next.
+        said["facts_seal"] = b""
+    connection.execute(update(STUDY).where(STUDY.c.id == row.id).values(said))
+
+
+def said_for_policy(connection: Connection, facts: StudyFacts) -> dict[str, Any]:
+    """The columns of a study's row that policy is decided by, sealed."""
+    text, labels = facts_text(facts), labels_text(facts.labels)
+    seal = seal_of(connection)
+    return {"facts": text, "labels": labels, "facts_seal": None if seal is None else seal.of(text, labels)}
 
 
 class _Batch:
@@ -212,7 +221,7 @@ class _Batch:
         rows = [
             {
                 **entry.rows.study,
-                "facts": facts_text(facts_by_uid[uid]),
+                **said_for_policy(self._connection, facts_by_uid[uid]),
                 "sort_date": entry.rows.facts.study_date or 0,
                 "series_count": 0,
                 "instance_count": 0,
@@ -221,7 +230,6 @@ class _Batch:
         ]
         inserted = self._connection.execute(STUDY.insert().returning(STUDY.c.id, STUDY.c.study_uid), rows)
         facts_by_key = {row.id: facts_by_uid[row.study_uid] for row in inserted}
-        self._insert_set(STUDY_LABEL, {key: facts.labels for key, facts in facts_by_key.items()})
         self._insert_set(STUDY_PHYSICIAN, {key: facts.performing_physicians for key, facts in facts_by_key.items()})
         self._insert_set(STUDY_BODY_PART, {key: facts.body_parts for key, facts in facts_by_key.items()})
         names = {uid: [entry.rows.study[it] for it in NAME_COLUMNS] for uid, entry in first.items()}

@@ -24,11 +24,12 @@ from storage.index.columns import SCALAR_FACTS, Level
 from storage.index.compiler import compile_predicate
 from storage.index.elements import document_of, document_text, element_text
 from storage.index.engine import IndexEngine
+from storage.index.facts import labels_text
 from storage.index.matching import QUERY_RETRIEVE_LEVEL, FindQuery, QueryModel, QueryOptions, plan_find, plan_retrieve
 from storage.index.postgresql import open_postgresql
 from storage.index.predicate import EVERYTHING, NOTHING, AllOf, AnyOf, Compare, NotTrue, OneOf, Pattern, Present, Wild
 from storage.index.reader import IndexReader
-from storage.index.schema import STUDY, STUDY_BODY_PART, STUDY_LABEL, STUDY_MODALITY, STUDY_PHYSICIAN
+from storage.index.schema import STUDY, STUDY_BODY_PART, STUDY_MODALITY, STUDY_PHYSICIAN
 from storage.index.sequences import QueryKey
 from storage.index.state import advance, begin_rebuild, end_rebuild, position
 from storage.index.writer import apply, label
@@ -364,13 +365,13 @@ def test_rows_selected_by_a_policys_scope_are_the_studies_permitted(engine, tmp_
 def _insert(connection):
     needed = {column.name: "" if isinstance(column.type, Text) else 0 for column in STUDY.c if not column.nullable}
     sets = {
-        "labels": STUDY_LABEL,
         "modalities": STUDY_MODALITY,
         "performing_physicians": STUDY_PHYSICIAN,
         "body_parts": STUDY_BODY_PART,
     }
     for number, facts in enumerate(STUDIES, start=1):
         row = {name: getattr(facts, name) for name in SCALAR_FACTS}
+        row["labels"] = labels_text(facts.labels)
         connection.execute(STUDY.insert().values({**needed, **row, "id": number}))
         for name, table in sets.items():
             fixed = {name: True for name in ("fixed", "current") if name in table.c}

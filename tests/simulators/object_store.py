@@ -14,6 +14,7 @@ from storage.blobs.filesystem import FilesystemBlobs
 from storage.crypto.keyring import Keyring
 from storage.identifiers import uid
 from storage.index.engine import IndexEngine
+from storage.index.facts import FactsSeal
 from storage.ingest.intake import IntakesHere, IntakeTools
 from storage.instance import DeclaredInstance, GivenLabels, SealedInstance, StoreReceipt
 from storage.integrity.signature import Signer
@@ -129,7 +130,7 @@ class ObjectStore:
         journal: CommitJournal | None = None,
     ) -> Repository:
         """A repository as the composition root makes one; ``blobs`` may put something in front of the real store."""
-        engine = IndexEngine.open(self.index)
+        engine = IndexEngine.open(self.index, seal=FactsSeal(self.keyring.ledger_key))
         self._open.append(engine)
         self.blobs = FilesystemBlobs(self.folder / "blobs", reserve_bytes=self.reserve)
         kept = blobs(self.blobs)

@@ -8,7 +8,8 @@ fault only if it still does not once the ledger is read to its end again, after 
 1. the index is a database of this release's form, and complete;
 2. every ledger record is what was written, in its place, up to the index's position at least;
 3. every object is there, and is the one that its record names; in full: every byte of it (`content`);
-4. every index row has its object and every object its row; in full: every row and column (`expected`);
+4. every index row has its object and every object its row; what policy reads of a study is sealed, and its labels are
+   the ledger's (`vouching`); in full: every row and column (`expected`);
 5. what outlasts a study's rows is what the ledger says: holds, tombstones, labels of what is gone (`outlasting`);
 6. nothing else lies in the folders, and nothing that was erased.
 """
@@ -30,6 +31,7 @@ from storage.integrity.fsck.ledger_lines import LedgerLines
 from storage.integrity.fsck.outlasting import check_outlasting
 from storage.integrity.fsck.report import Findings, Place, Report
 from storage.integrity.fsck.strangers import find_ledger_strangers, find_strangers, object_path
+from storage.integrity.fsck.vouching import check_vouching
 
 _NOT_COMPARED: Final = frozenset({"id", "series_fk"})
 """Keys: what they lead to is compared instead."""
@@ -241,7 +243,8 @@ class _Examination:
         if found.study is None:
             self._findings.add(f"{name} has no row")
             return
-        self._compare(name, found.study, expected.study(labels))
+        # Its seal has been looked at, or will be, with that of every other study.
+        self._compare(name, found.study, {**expected.study(labels), "facts_seal": found.study["facts_seal"]})
         series = {row["series_uid"]: row for row in found.series}
         for uid, row in expected.series().items():
             kept = series.pop(uid, None)
@@ -251,10 +254,10 @@ class _Examination:
                 self._compare(f"{name}: a series of it", kept, row)
         if series:
             self._findings.add(f"{name} has {len(series)} series that no object is of")
-        sets = expected.sets(labels)
+        sets = expected.sets()
         for table in SET_TABLES:
             if set(found.sets[table]) != sets[table]:
-                self._findings.add(f"{name}: table {table} is not what its objects and labels say")
+                self._findings.add(f"{name}: table {table} is not what its objects say")
 
     def _name(self, study_uid: str) -> str:
         first = next(self._catalogue.happenings(study_uid, 0, LAST))
@@ -286,9 +289,12 @@ class _Examination:
         self._catalogue.advance()
         for kept in self._catalogue.not_indexed(self._position):
             self._findings.add(f"{kept}: the index has no row of it")
-        for number, study_uid in enumerate(self._index.studies(), 1):
-            if not isinstance(study_uid, str) or not self._keeps_study(study_uid):
-                self._findings.add(f"index: study number {number} in it has no object")
+        for number, (position, row) in enumerate(self._index.studies(), 1):
+            name, key = f"index: study number {number} in it", self._keyring.ledger_key
+            if not isinstance(row["study_uid"], str) or not self._keeps_study(row["study_uid"]):
+                self._findings.add(f"{name} has no object")
+            else:
+                check_vouching(name, row, position, self._catalogue, key, self._findings)
 
     def _object_of(self, row: Row, sequence: int) -> Kept | None:
         """The object that a row of the index is of, by the record that it names."""

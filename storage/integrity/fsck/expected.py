@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from storage.index.text import name_parts
 from storage.instance import InstanceRows, StudyFacts
+from storage.integrity.fsck.vouching import label_lines
 
 _TOLD_SCALARS: Final = (
     "study_uid",
@@ -89,13 +90,14 @@ class ExpectedStudy:
         return not self._kept
 
     def study(self, labels: frozenset[str]) -> Row:
-        """The study's row, but for its key."""
+        """The study's row, but for its key and the archive's seal."""
         assert self._facts is not None
         told = [getattr(self._facts, name) for name in _TOLD_SCALARS]
         told += [sorted(getattr(self._facts, name)) for name in _TOLD_SETS]
         told.append(sorted(labels))
         return {
             **self._row,
+            "labels": label_lines(labels),
             "facts": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
             "modalities_in_study_text": "\\".join(sorted(self._modalities)) or None,
             "sop_classes_in_study_text": "\\".join(sorted(self._sop_classes)),
@@ -117,12 +119,11 @@ class ExpectedStudy:
             for uid, (first, otherwise) in self._series.items()
         }
 
-    def sets(self, labels: frozenset[str]) -> Mapping[str, set[tuple[Any, ...]]]:
+    def sets(self) -> Mapping[str, set[tuple[Any, ...]]]:
         """The rows of the tables of sets, by table, but for the study's key."""
         assert self._facts is not None
         fixed, current = self._facts.modalities, self._modalities
         return {
-            "study_label": {(value,) for value in labels},
             "study_physician": {(value,) for value in self._facts.performing_physicians},
             "study_body_part": {(value,) for value in self._facts.body_parts},
             "study_modality": {(value, int(value in fixed), int(value in current)) for value in fixed | current},

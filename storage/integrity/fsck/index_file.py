@@ -19,7 +19,6 @@ _PAGE: Final = 500
 _TOLD: Final = 100
 """Problems that SQLite tells of one check."""
 SET_TABLES: Final = (
-    "study_label",
     "study_physician",
     "study_body_part",
     "study_modality",
@@ -116,12 +115,21 @@ class IndexFile:
         found = self._rows(f"{_FILED} WHERE instance.sop_instance_uid = ?", sop_instance_uid)
         return found[0] if found else None
 
-    def studies(self) -> Iterator[str]:
-        """The UID of every study."""
+    def studies(self) -> Iterator[tuple[int, Row]]:
+        """What every study's row says for policy, and the position that the index had then."""
+        columns = "id, study_uid, facts, labels, facts_seal"
         after = -(1 << 63)
-        while rows := self._all(f"SELECT id, study_uid FROM study WHERE id > ? ORDER BY id LIMIT {_PAGE}", after):  # noqa: S608
-            yield from (uid for _, uid in rows)
-            after = rows[-1][0]
+        while True:
+            self._connection.execute("BEGIN")
+            try:
+                position = self.position()
+                rows = self._rows(f"SELECT {columns} FROM study WHERE id > ? ORDER BY id LIMIT {_PAGE}", after)  # noqa: S608
+            finally:
+                self._connection.execute("COMMIT")
+            if not rows:
+                return
+            yield from ((position, row) for row in rows)
+            after = rows[-1]["id"]
 
     def study(self, study_uid: str) -> StudyRows:
         """Everything about one study, at one moment."""

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 from storage.errors import IndexFault
 from storage.index.columns import Level
 from storage.index.compiler import SCALARS, SETS, compile_predicate
+from storage.index.facts import label_text, labels_text
 from storage.index.predicate import (
     EVERYTHING,
     NOTHING,
@@ -29,7 +30,7 @@ from storage.index.predicate import (
     Wild,
     any_of,
 )
-from storage.index.schema import METADATA, SERIES, STUDY, STUDY_BODY_PART, STUDY_LABEL, STUDY_MODALITY, STUDY_PHYSICIAN
+from storage.index.schema import METADATA, SERIES, STUDY, STUDY_BODY_PART, STUDY_MODALITY, STUDY_PHYSICIAN
 from tests.simulators.predicate_oracle import selects
 
 HOSTILE = "%_*?[]^\\'\"-!aAbB1 äÄßé\u0301😀\U0010ffff\ud7ff\x01"
@@ -45,6 +46,7 @@ PARTS = st.lists(TEXTS | st.sampled_from(Wild), max_size=4).map(tuple)
 def comparisons(texts: tuple[str, ...], numbers: tuple[str, ...]) -> st.SearchStrategy[Predicate]:
     operators = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
     text, number, held = st.sampled_from(texts), st.sampled_from(numbers), st.sampled_from(SETS_USED)
+    in_tables = st.sampled_from([name for name in SETS_USED if name != "labels"])
     return st.one_of(
         st.builds(Constant, st.booleans()),
         st.builds(Compare, text, operators, TEXTS),
@@ -54,7 +56,7 @@ def comparisons(texts: tuple[str, ...], numbers: tuple[str, ...]) -> st.SearchSt
         st.builds(Pattern, text, PARTS, st.booleans()),
         st.builds(Present, st.sampled_from(texts + numbers), st.booleans()),
         st.builds(Holds, held, st.lists(TEXTS, max_size=3).map(tuple), st.booleans(), st.booleans()),
-        st.builds(HoldsMatching, held, PARTS),
+        st.builds(HoldsMatching, in_tables, PARTS),
         st.builds(OnlyHolds, held, st.lists(TEXTS, max_size=3).map(tuple), st.booleans()),
     )
 
@@ -94,7 +96,7 @@ def database() -> Iterator[Engine]:
 def insert(connection: Connection, key: int, row: dict[str, object]) -> dict[str, object]:
     """Put one study with one series in; the row as the judge reads it."""
     needed = {column.name: "" if isinstance(column.type, Text) else 0 for column in STUDY.c if not column.nullable}
-    scalars = {name: row[name] for name in STUDY_TEXTS + STUDY_NUMBERS}
+    scalars = {name: row[name] for name in STUDY_TEXTS + STUDY_NUMBERS} | {"labels": labels_text(row["labels"])}
     connection.execute(STUDY.insert().values({**needed, **scalars, "study_uid": str(key), "id": key}))
     series = {name: row[name] for name in SERIES_TEXTS}
     connection.execute(
@@ -104,7 +106,6 @@ def insert(connection: Connection, key: int, row: dict[str, object]) -> dict[str
     )
     fixed, later = row["modalities"], row["later_modalities"]
     for table, name in (
-        (STUDY_LABEL, "labels"),
         (STUDY_PHYSICIAN, "performing_physicians"),
         (STUDY_BODY_PART, "body_parts"),
     ):
@@ -190,7 +191,7 @@ def test_values_are_bound_and_never_part_of_the_statement():
             OneOf("patient_id", (hostile,)),
             Pattern("patient_id", (hostile, Wild.ANY)),
             Holds("labels", (hostile,)),
-            HoldsMatching("labels", (hostile, Wild.ANY)),
+            HoldsMatching("modalities", (hostile, Wild.ANY)),
             OnlyHolds("labels", (hostile,)),
         )
     )
@@ -211,6 +212,24 @@ def test_an_attribute_that_nobody_declared_is_refused(attribute):
         compile_predicate(Present(attribute), Level.STUDY)
     with pytest.raises(IndexFault):
         compile_predicate(Holds(attribute, ()), Level.STUDY)
+
+
+def test_labels_are_not_matched_with_patterns():
+    with pytest.raises(IndexFault):
+        compile_predicate(HoldsMatching("labels", ("a", Wild.ANY)), Level.STUDY)
+
+
+LABELS = st.text("\\%50eC25\0a", max_size=4)
+
+
+@given(st.frozensets(LABELS, max_size=4), st.lists(LABELS, max_size=3))
+def test_a_label_is_found_among_others_whatever_is_in_them(held, asked):
+    text = labels_text(held)
+    assert "\0" not in text
+    assert [label_text(label) in text for label in asked] == [label in held for label in asked]
+    for label in asked:
+        text = text.replace(label_text(label), "")
+    assert text == labels_text(held - set(asked))
 
 
 def test_an_attribute_below_the_level_is_refused():

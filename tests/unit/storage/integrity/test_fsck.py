@@ -380,8 +380,7 @@ def test_an_erasure_that_was_not_carried_out_is_a_fault_unless_somebody_does(thi
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO study_label SELECT id, 'restricted' FROM study WHERE study_uid = '2.2'",
-        "INSERT INTO study_label VALUES (77, 'restricted')",
+        "UPDATE study SET labels = '\\restricted\\' WHERE study_uid = '2.2'",
         "INSERT INTO study_physician SELECT id, 'Mallory' FROM study",
         "INSERT INTO study_modality SELECT id, 'MR', 1, 1 FROM study",
         "UPDATE study_modality SET fixed = 1",
@@ -393,12 +392,13 @@ def test_an_erasure_that_was_not_carried_out_is_a_fault_unless_somebody_does(thi
         "UPDATE index_state SET value = '-1' WHERE key = 'position'",
         "INSERT INTO index_state VALUES ('rebuilding', 'yes')",
         "INSERT INTO series (study_fk, series_uid, instance_count, differs) SELECT id, '9.9', 0, '{}' FROM study",
-        "INSERT INTO study (study_uid, sort_date, facts, series_count, instance_count) VALUES ('9.9', 0, '[]', 0, 0)",
-        "CREATE TRIGGER hidden AFTER INSERT ON study BEGIN DELETE FROM study_label; END",
+        "INSERT INTO study (study_uid, sort_date, labels, facts, series_count, instance_count)"
+        " VALUES ('9.9', 0, '', '[]', 0, 0)",
+        "CREATE TRIGGER hidden AFTER INSERT ON study BEGIN DELETE FROM study_physician; END",
         "CREATE TABLE more (x)",
         "ALTER TABLE study ADD COLUMN more",
         "DROP INDEX study_patient_id",
-        "DROP TABLE study_label",
+        "DROP TABLE study_physician",
         "UPDATE instance SET id = 100 - id",
     ],
 )
@@ -420,8 +420,40 @@ def test_labels_that_were_turned_around_in_every_place_are_found(kept):
     with closing(sqlite3.connect(kept.place.index)) as connection:
         (facts,) = connection.execute("SELECT facts FROM study WHERE study_uid = '1.2'").fetchone()
     kept.change_index("UPDATE study SET facts = ?", values=(facts.replace("research", "restrict"),))
-    kept.change_index("UPDATE study_label SET value = 'restrict'")
-    assert any("study_label" in fault for fault in kept.faults())
+    kept.change_index("UPDATE study SET labels = replace(labels, 'research', 'restrict')")
+    assert any("labels are not what the ledger says" in fault for fault in kept.faults())
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE study SET labels = '' WHERE study_uid = '1.2'", ["not what this archive wrote", "the ledger says"]),
+        ("UPDATE study SET facts = replace(facts, 'North', 'South')", ["not what this archive wrote"]),
+        ("UPDATE study SET facts_seal = NULL WHERE study_uid = '2.2'", ["not what this archive wrote"]),
+        ("UPDATE study SET facts_seal = zeroblob(32)", ["not what this archive wrote"] * 2),
+        ("UPDATE study SET facts = '[]' WHERE study_uid = '2.2'", ["not what this archive wrote", "the ledger says"]),
+    ],
+)
+def test_a_changed_label_or_fact_is_found_by_every_check(kept, statement, found, live):
+    kept.change_index(statement)
+    faults = kept.faults(full=False, live=live)
+    assert len(faults) == len(found) and all(map(str.__contains__, faults, found)), faults
+
+
+def test_a_study_set_back_with_its_seal_to_what_it_said_before_is_found_by_every_check(tmp_path):
+    kept = Kept(tmp_path)
+    columns = "facts, labels, facts_seal"
+    repository = kept.store.start()
+    store(repository, picture("1.1", "1.2", "1.3", CT), "1.1")
+    with closing(sqlite3.connect(kept.place.index)) as connection:
+        before = connection.execute(f"SELECT {columns} FROM study").fetchone()
+    repository.record("labelled", {"study_uid": "1.2", "label": "restricted"}, {})
+    kept.store.stop()
+    assert kept.faults(full=False) == ()
+    kept.change_index("UPDATE study SET facts = ?, labels = ?, facts_seal = ?", values=before)
+    (fault,) = kept.faults(full=False)
+    assert "its labels are not what the ledger says" in fault
 
 
 def test_an_index_that_is_no_database_or_not_there_is_a_fault(kept):
