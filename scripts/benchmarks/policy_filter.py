@@ -25,7 +25,7 @@ from archive.enforcement.reach import reach_of
 from auth.policy.engine import PolicyEngine
 from auth.policy.model import AccessRequest, Action
 from auth.principal import Assurance, IdentityDemand, NodeIdentity, NodeTrust, Principal
-from benchmarks.big_index import SEAL, _below, _name, _study, query, questions
+from benchmarks.big_index import SEAL, _below, _copy, _name, _study, query, questions
 from storage.index.engine import IndexEngine
 from storage.index.facts import facts_of, facts_text, labels_text
 from storage.index.postgresql import open_postgresql
@@ -65,8 +65,12 @@ def fill(engine: IndexEngine, studies: int) -> None:
     insert = Prepared(STUDY.insert(), [column.name for column in STUDY.c])
     for first in range(0, studies, _BATCH):
         rows = [_study(random_, families, given, number, studies) for number in range(first, first + _BATCH)]
+        rows = [row | _told(row) for row in rows]
         with engine.writing() as connection:
-            insert.run(connection, [row | _told(row) for row in rows])
+            if engine.dialect.name == "sqlite":
+                insert.run(connection, rows)
+            else:
+                _copy(connection, rows)
     beside = [one for one in _below(engine.dialect.name) if "INTO study_" in one]
     for first in range(0, studies, _BATCH * 5):
         with engine.writing() as connection:

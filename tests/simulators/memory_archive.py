@@ -321,8 +321,10 @@ class World:
         with self.index.writing() as connection:
             label(connection, study_uid, text, present=present)
 
-    def close(self) -> None:
-        self.index.close()
+    def close(self, *, index: bool = True) -> None:
+        """``index``: that, too, and not only what lies beside it."""
+        if index:
+            self.index.close()
         self.records.close()
 
 

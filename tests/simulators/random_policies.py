@@ -5,9 +5,11 @@ an expression is often an error.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -51,9 +53,16 @@ def engine_of(directory: Path, text: str, *, validated: bool) -> PolicyEngine:
     (directory / loading.SCHEMA_FILE).write_bytes(SCHEMA.read_bytes())
     (directory / "random.cedar").write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
+        # Thousands of sets are loaded over one schema, which takes longer to try than all else of a set.
+        patch.setattr(loading, "_schema", _schema)
         if not validated:
             patch.setattr(loading, "_validation_findings", lambda texts, schema: [])
         return PolicyEngine.load(directory)
+
+
+@cache
+def _schema(text: str, load: Callable[[str], Any] = loading._schema) -> Any:
+    return load(text)
 
 
 def _study(random: Random, number: int) -> StudyFacts:
