@@ -3,14 +3,14 @@
 Read from the tables that the server itself works with, and from its own answer to a proposal of everything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pydicom.uid import UID_dictionary
 
 from archive.conformance.tables import hexadecimal, name_of, table
 from archive.dimse import sop_classes
 from archive.dimse.admission import context_result
-from archive.dimse.extended import query_answer
+from archive.dimse.extended import query_answer, retrieve_answer
 from archive.dimse.status import (
     CANCELLED,
     PENDING,
@@ -25,6 +25,7 @@ from storage.transfer_syntax import supported
 
 _EVERY_SYNTAX = tuple(sorted(supported()))
 _COMPOSITE = "Storage"
+_RETRIEVE_OPTIONS = ("relational retrieval", "enhanced multi-frame image conversion")
 _OPTIONS = (
     "relational queries",
     "combined date and time matching",
@@ -89,8 +90,17 @@ def status_tables() -> Iterator[str]:
 
 def query_options() -> list[str]:
     """Extended negotiation of queries (PS3.4 C.5.1.1), as it is answered where everything is offered."""
-    answer = query_answer(bytes([1] * len(_OPTIONS)))
-    rows = [(place, words, "yes" if answer[place - 1] else "no") for place, words in enumerate(_OPTIONS, 1)]
+    return _options(_OPTIONS, query_answer)
+
+
+def retrieve_options() -> list[str]:
+    """Likewise of retrievals (PS3.4 C.5.2.1, C.5.3.1)."""
+    return _options(_RETRIEVE_OPTIONS, retrieve_answer)
+
+
+def _options(names: Sequence[str], answered: Callable[[bytes], bytes]) -> list[str]:
+    answer = answered(bytes([1] * len(names)))
+    rows = [(place, words, "yes" if answer[place - 1] else "no") for place, words in enumerate(names, 1)]
     return table(("Byte", "Option", "Supported"), rows)
 
 

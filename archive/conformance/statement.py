@@ -132,6 +132,8 @@ def _networking(settings: Settings) -> Iterator[str]:
         "C.5.1.1), as many bytes as offered:"
     )
     yield from services.query_options()
+    yield from prose("Retrieval by C-GET (PS3.4 C.5.3.1) and C-MOVE (C.5.2.1), likewise:")
+    yield from services.retrieve_options()
     yield from heading("#### 3.2.5 Status codes")
     yield from services.status_tables()
     yield from prose("0124 is not among the statuses that PS3.4 lists for C-FIND; it is answered there too.")

@@ -27,8 +27,8 @@ from archive.audit.events import (
     UserAuthenticated,
 )
 from archive.dimse.channel import Admitted, Peer, Rejected
-from archive.dimse.extended import query_answer
-from archive.dimse.sop_classes import FIND, MESSAGES, STORAGE
+from archive.dimse.extended import query_answer, retrieve_answer
+from archive.dimse.sop_classes import FIND, GET, MESSAGES, MOVE, STORAGE
 from archive.enforcement.grant import Grant
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -279,7 +279,7 @@ def _roles(proposed: Mapping[str, tuple[bool, bool]], accepted: Mapping[str, str
 
 def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -> dict[str, bytes]:
     """SOP Class Extended Negotiation, where it was offered: of storage, with as many bytes as that has (PS3.4 B.3.1),
-    and of queries (C.5.1.1).
+    of queries (C.5.1.1) and of retrievals (C.5.2.1, C.5.3.1).
 
     Bit preservation is claimed where every accepted context of the class is explicit VR (PS3.15 A.3).
     """
@@ -293,4 +293,6 @@ def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -
             answers[uid] = _FULL if IMPLICIT_LITTLE in accepted[uid] else _BIT_PRESERVING
         elif uid in accepted and uid in FIND and offer:
             answers[uid] = query_answer(offer)
+        elif uid in accepted and (uid in GET or uid in MOVE) and offer:
+            answers[uid] = retrieve_answer(offer)
     return answers

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from archive.dimse.channel import AcceptedContext, Channel, IncomingData
 from archive.dimse.delivery import DestinationCarrier
+from archive.dimse.extended import is_relational
 from archive.dimse.identifier import decode_identifier
 from archive.dimse.query import read_identifier
 from archive.dimse.requestor import Requestor
@@ -74,10 +75,12 @@ class _RetrieveProvider(ABC):
         except StorageError as error:
             self._service.refused(session, asked, str(error))
             raise
-        return self._select(channel, asked, command, keys)
+        return self._select(channel, asked, command, keys, relational=is_relational(context.extended))
 
     @abstractmethod
-    def _select(self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey]) -> Retrieval:
+    def _select(
+        self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey], *, relational: bool
+    ) -> Retrieval:
         """What is asked for. Raises one of `ANSWERED`."""
 
     @abstractmethod
@@ -90,8 +93,10 @@ class GetProvider(_RetrieveProvider):
 
     _service_name = Service.GET
 
-    def _select(self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey]) -> Retrieval:
-        return self._service.select(channel.session, asked, GET[asked.sop_class], keys)
+    def _select(
+        self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey], *, relational: bool
+    ) -> Retrieval:
+        return self._service.select(channel.session, asked, GET[asked.sop_class], keys, relational=relational)
 
     def _carrier(self, channel: Channel, command: CommandSet, retrieval: Retrieval) -> Carrier:
         return _SameAssociation(channel, retrieval)
@@ -108,9 +113,11 @@ class MoveProvider(_RetrieveProvider):
         self._requestor = requestor
         self._ae_title = ae_title
 
-    def _select(self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey]) -> Retrieval:
+    def _select(
+        self, channel: Channel, asked: Asked, command: CommandSet, keys: Sequence[QueryKey], *, relational: bool
+    ) -> Retrieval:
         model, destination = MOVE[asked.sop_class], command.move_destination
-        return self._service.select_for(channel.session, asked, model, keys, destination)
+        return self._service.select_for(channel.session, asked, model, keys, destination, relational=relational)
 
     def _carrier(self, channel: Channel, command: CommandSet, retrieval: Retrieval) -> Carrier:
         originator = (channel.session.calling_ae, command.message_id)

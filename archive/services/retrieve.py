@@ -96,9 +96,17 @@ class RetrieveService:
         self._destinations = destinations
 
     def select(
-        self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey]
+        self,
+        session: AssociationSession,
+        asked: Asked,
+        model: QueryModel,
+        keys: Sequence[QueryKey],
+        *,
+        relational: bool = False,
     ) -> Retrieval:
         """Find what is asked for and may be had, and tell the audit that it begins. Use as a context manager.
+
+        ``relational``: it was agreed that levels above may be left unnamed.
 
         Raises:
             AccessDenied: no study is within reach, or (`VolumeExceeded`) it is too much for a day.
@@ -106,10 +114,17 @@ class RetrieveService:
             StoreNotReady: the index is being rebuilt.
             AuditUnavailable: it could not be told.
         """
-        return self._select(Way(self._pep.retrieve(session, asked.sop_class)), asked, model, keys)
+        return self._select(Way(self._pep.retrieve(session, asked.sop_class)), asked, model, keys, relational)
 
     def select_for(
-        self, session: AssociationSession, asked: Asked, model: QueryModel, keys: Sequence[QueryKey], ae_title: str
+        self,
+        session: AssociationSession,
+        asked: Asked,
+        model: QueryModel,
+        keys: Sequence[QueryKey],
+        ae_title: str,
+        *,
+        relational: bool = False,
     ) -> Retrieval:
         """As `select`, for another node, which is named by one of its AE titles.
 
@@ -129,12 +144,14 @@ class RetrieveService:
             raise
         grant = self._pep.move(session, asked.sop_class, destination.node.identity)
         received = self._pep.receive(session, destination.session, asked.sop_class)
-        return self._select(Way(grant, destination, received), asked, model, keys)
+        return self._select(Way(grant, destination, received), asked, model, keys, relational)
 
-    def _select(self, way: Way, asked: Asked, model: QueryModel, keys: Sequence[QueryKey]) -> Retrieval:
+    def _select(
+        self, way: Way, asked: Asked, model: QueryModel, keys: Sequence[QueryKey], relational: bool
+    ) -> Retrieval:
         session, scope = way.grant.session, way.grant.scope
         try:
-            predicate = plan_retrieve(model, keys).predicate
+            predicate = plan_retrieve(model, keys, relational=relational).predicate
             selected = Tally()
             total = 0
             kinds: set[tuple[str, str]] = set()

@@ -194,18 +194,19 @@ class _FindPlan:
             self.unsupported.append(key.tag)
 
 
-def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey]) -> RetrieveQuery:
+def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey], *, relational: bool = False) -> RetrieveQuery:
     """Turn the keys of a C-GET or C-MOVE identifier into a selection of instances.
 
     Only unique keys select (PS3.4 C.4.2.1.4, C.4.3.1.3): one value for each level above, one or a list of UIDs at the
     level itself, never a wildcard. Other keys with a value are refused, since leaving them out would send more.
+    ``relational``: levels above may be left unnamed (PS3.4 C.5.2.1, C.5.3.1).
 
     Raises:
         IdentifierInvalid: anything else (status A900).
     """
     by_tag = _by_tag(keys)
     level = _level(model, by_tag)
-    terms = _names_of_levels_above(model, level, by_tag)
+    terms = _names_of_levels_above(model, level, by_tag, every=not relational)
     named = {_UNIQUE[above].tag for above in _levels_above(model, level)}
     unique = _UNIQUE[level]
     for key in by_tag.values():
@@ -265,12 +266,16 @@ def _tolerated(model: QueryModel, attribute: Attribute) -> bool:
     return model is QueryModel.STUDY_ROOT and attribute is _UNIQUE[Level.PATIENT]
 
 
-def _names_of_levels_above(model: QueryModel, level: Level, by_tag: Mapping[int, QueryKey]) -> list[Predicate]:
-    """One value of the unique key of each level above (PS3.4 C.4.1.3.1.1)."""
+def _names_of_levels_above(
+    model: QueryModel, level: Level, by_tag: Mapping[int, QueryKey], *, every: bool = True
+) -> list[Predicate]:
+    """One value of the unique key of each level above (PS3.4 C.4.1.3.1.1), or of those that are given."""
     terms: list[Predicate] = []
     for above in _levels_above(model, level):
         unique = _UNIQUE[above]
         value = stripped(by_tag[unique.tag].value) if unique.tag in by_tag else ""
+        if not value and not every:
+            continue
         if not value:
             raise IdentifierInvalid(f"{unique.keyword} is missing: a query at {level.value} names its {above.value}")
         terms.append(

@@ -137,7 +137,7 @@ class Pair:
         if asked.operation == Field.C_MOVE_RQ:
             world.admit(DESTINATION)
             world.nodes.nodes["WS2"] = NodeRecord(DESTINATION, host="127.0.0.1", port=104)
-            return move_told(world, session, asked.sop_class, asked.identifier, "WS2")
+            return move_told(world, session, asked.sop_class, asked.identifier, "WS2", relational=asked.relational)
         context = AcceptedContext(1, asked.sop_class, EXPLICIT_LITTLE, extended=RELATIONAL if asked.relational else b"")
         channel = MemoryChannel(session, context, TAKES_CT)
         if asked.operation == Field.C_FIND_RQ:

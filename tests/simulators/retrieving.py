@@ -24,12 +24,15 @@ def get_provider(world: World) -> GetProvider:
     return GetProvider(retrieve_service(world), Limits())
 
 
-def move_told(world: World, session: AssociationSession, sop_class: str, identifier: bytes, to: str) -> list[object]:
+def move_told(
+    world: World, session: AssociationSession, sop_class: str, identifier: bytes, to: str, *, relational: bool = False
+) -> list[object]:
     """Everything that a C-MOVE's counters, sub-operations and status are made from, in order."""
     asked = Asked(sop_class, EXPLICIT_LITTLE, identifier)
     try:
         keys = decode_identifier(identifier, transfer_syntax(EXPLICIT_LITTLE))
-        with retrieve_service(world).select_for(session, asked, MOVE[sop_class], keys, to) as retrieval:
+        service, model = retrieve_service(world), MOVE[sop_class]
+        with service.select_for(session, asked, model, keys, to, relational=relational) as retrieval:
             instances = [(instance.key, instance.transfer_syntax) for instance in retrieval.instances]
             return [retrieval.total, sorted(retrieval.kinds), *instances]
     except ANSWERED as error:

@@ -349,3 +349,11 @@ def test_query_options_are_answered_byte_for_byte_where_they_were_offered(door, 
     assert door.admit(contexts=contexts, extended={FIND: b""}).answer.extended == {}
     refused = (ProposedContext(1, FIND, ("1.2.840.10008.1.2.4.50",)),)
     assert door.admit(contexts=refused, extended={FIND: offer}).answer.extended == {}
+
+
+@pytest.mark.parametrize(("offer", "answer"), [(b"\1", b"\1"), (b"\0\1", b"\0\0"), (b"\1\1\1", b"\1\0"), (b"", None)])
+@pytest.mark.parametrize("uid", [GET, MOVE])
+def test_relational_retrieval_is_agreed_to_where_it_was_offered(door, uid, offer, answer):
+    contexts = (ProposedContext(1, uid, (EXPLICIT_LITTLE,)),)
+    expected = {} if answer is None else {uid: answer}
+    assert door.admit(contexts=contexts, extended={uid: offer}).answer.extended == expected

@@ -155,6 +155,14 @@ def test_series_and_image_level_take_lists(provider, channel):
     assert [message.command.affected_sop_instance_uid for message in stores] == ["1.2.1.1.2"]
 
 
+@pytest.mark.parametrize(("agreed", "found"), [(b"\1", 2), (b"\0", 0), (b"", 0)])
+def test_levels_above_may_be_left_out_only_where_that_was_agreed(provider, channel, agreed, found):
+    context = AcceptedContext(1, STUDY_GET, EXPLICIT_LITTLE, extended=agreed)
+    uids = "1.2.1.2.1\\1.2.2.1.1\\1.2.3.1.1"  # the last one is of a restricted study
+    stores, _, final = get(provider, channel, context, QueryRetrieveLevel="IMAGE", SOPInstanceUID=uids)
+    assert len(stores) == found and (final.status == 0) == bool(found)
+
+
 def test_patient_root_names_the_patient(provider, channel):
     context = AcceptedContext(1, PATIENT_GET, IMPLICIT_LITTLE)
     stores, _, final = get(provider, channel, context, QueryRetrieveLevel="PATIENT", PatientID="P2")

@@ -350,6 +350,22 @@ def test_a_retrieval_that_would_select_more_than_it_names_is_refused(model, leve
         plan_retrieve(model, keys(level, **values))
 
 
+def test_a_relational_retrieval_names_its_level_and_of_those_above_what_it_likes():
+    def plan(model, level, **values):
+        return plan_retrieve(model, keys(level, **values), relational=True).predicate
+
+    assert plan(STUDY_ROOT, "IMAGE", SOPInstanceUID="1.4\\1.5") == OneOf("sop_instance_uid", ("1.4", "1.5"))
+    partly = plan(PATIENT_ROOT, "IMAGE", PatientID="P1", SeriesInstanceUID="1.3", SOPInstanceUID="1.4")
+    row = {"patient_id": "P1", "study_uid": "1.2", "series_uid": "1.3", "sop_instance_uid": "1.4"}
+    assert selects(partly, row) and selects(partly, {**row, "study_uid": "1.9"})
+    assert not selects(partly, {**row, "patient_id": "P2"}) and not selects(partly, {**row, "series_uid": "1.9"})
+    for values in ({"SeriesInstanceUID": "1.3"}, {"SeriesInstanceUID": "1.3\\1.9", "SOPInstanceUID": "1.4"}):
+        with pytest.raises(IdentifierInvalid):
+            plan(STUDY_ROOT, "IMAGE", **values)
+    with pytest.raises(IdentifierInvalid):
+        plan(STUDY_ROOT, "IMAGE", StudyDate="20260101", SOPInstanceUID="1.4")
+
+
 def test_a_retrieval_by_a_sequence_is_refused():
     with pytest.raises(IdentifierInvalid):
         plan_retrieve(STUDY_ROOT, [*keys("STUDY", StudyInstanceUID="1.2"), QueryKey(0x00081110, "SQ", None, ())])
