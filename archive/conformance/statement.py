@@ -166,6 +166,10 @@ def _storing(settings: Settings) -> Iterator[str]:
         "too where they are kept in the index (64 KiB each, 1 MiB for each object); the others are answered "
         "from the object."
     )
+    yield from prose(
+        "Objects without a patient (PS3.4 GG) are queried and retrieved in information models of a single level: SOP "
+        "Instance UID is the unique key, elements of patient and study are no keys, every other one is."
+    )
     yield from attributes.attribute_tables()
 
 

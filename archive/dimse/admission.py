@@ -28,7 +28,7 @@ from archive.audit.events import (
 )
 from archive.dimse.channel import Admitted, Peer, Rejected
 from archive.dimse.extended import query_answer, retrieve_answer
-from archive.dimse.sop_classes import FIND, GET, MESSAGES, MOVE, STORAGE
+from archive.dimse.sop_classes import GET, HIERARCHICAL_FIND, MESSAGES, MOVE, STORAGE
 from archive.enforcement.grant import Grant
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -291,7 +291,7 @@ def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -
     for uid, offer in request.extended.items():
         if uid in accepted and uid in STORAGE and len(offer) == len(_FULL):
             answers[uid] = _FULL if IMPLICIT_LITTLE in accepted[uid] else _BIT_PRESERVING
-        elif uid in accepted and uid in FIND and offer:
+        elif uid in accepted and uid in HIERARCHICAL_FIND and offer:
             answers[uid] = query_answer(offer)
         elif uid in accepted and (uid in GET or uid in MOVE) and offer:
             answers[uid] = retrieve_answer(offer)

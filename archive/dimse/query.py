@@ -7,7 +7,7 @@ from archive.dimse.channel import AcceptedContext, Channel, IncomingData
 from archive.dimse.extended import query_options
 from archive.dimse.identifier import CHARACTER_SET, decode_identifier
 from archive.dimse.response import INSTANCE_AVAILABILITY, ResponseWriter
-from archive.dimse.sop_classes import FIND
+from archive.dimse.sop_classes import FIND, HIERARCHICAL_FIND
 from archive.dimse.status import (
     ANSWERED,
     CANCELLED,
@@ -63,7 +63,7 @@ class QueryProvider:
         answer = self._service.find(session, asked, FIND[context.abstract_syntax], keys, options)
         writer = ResponseWriter(
             syntax,
-            level=answer.level.value,
+            level=answer.level.value if context.abstract_syntax in HIERARCHICAL_FIND else None,
             retrieve_ae_title=self._ae_title,
             returned=answer.returned,
             values=answer.values,

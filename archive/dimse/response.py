@@ -55,7 +55,7 @@ class ResponseWriter:
         self,
         syntax: TransferSyntax,
         *,
-        level: str,
+        level: str | None,
         retrieve_ae_title: str,
         returned: Sequence[int],
         values: Sequence[int],
@@ -66,7 +66,7 @@ class ResponseWriter:
 
         Args:
             syntax: of the presentation context.
-            level: the query's.
+            level: the query's; None where its information model has none.
             retrieve_ae_title: ours.
             returned: tags to answer with.
             values: tags of the values of each match, in their order; other returned ones are answered empty.
@@ -76,7 +76,9 @@ class ResponseWriter:
         self._syntax = syntax
         self._elements = _Elements(syntax)
         self._encoders = encoders(character_set)
-        fixed = {QUERY_RETRIEVE_LEVEL: level, RETRIEVE_AE_TITLE: retrieve_ae_title}
+        fixed = {RETRIEVE_AE_TITLE: retrieve_ae_title}
+        if level is not None:
+            fixed[QUERY_RETRIEVE_LEVEL] = level
         if online:
             fixed[INSTANCE_AVAILABILITY] = "ONLINE"
         places = {tag: at for at, tag in enumerate(values)}

@@ -1,31 +1,40 @@
-"""The SOP classes that this archive is an SCP of (PS3.4 A, B.5, C.6), by UID. Tables only."""
+"""The SOP classes that this archive is an SCP of (PS3.4 A, B.5, C.6, GG.3), by UID. Tables only."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from pydicom.uid import UID_dictionary
 from pynetdicom import AllStoragePresentationContexts
 
+from storage import non_patient
 from storage.index.matching import QueryModel
+from storage.index.planning import InformationModel
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 
-FIND: Final = {
-    "1.2.840.10008.5.1.4.1.2.1.1": QueryModel.PATIENT_ROOT,
-    "1.2.840.10008.5.1.4.1.2.2.1": QueryModel.STUDY_ROOT,
+_PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1"
+_STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2"
+HIERARCHICAL_FIND: Final = frozenset({f"{_PATIENT_ROOT}.1", f"{_STUDY_ROOT}.1"})
+"""Queries with levels, and with extended negotiation (PS3.4 C.5.1.1)."""
+
+FIND: Final[Mapping[str, InformationModel]] = {
+    f"{_PATIENT_ROOT}.1": QueryModel.PATIENT_ROOT,
+    f"{_STUDY_ROOT}.1": QueryModel.STUDY_ROOT,
+    **{model.find: model for model in non_patient.MODELS},
 }
-GET: Final = {
-    "1.2.840.10008.5.1.4.1.2.1.3": QueryModel.PATIENT_ROOT,
-    "1.2.840.10008.5.1.4.1.2.2.3": QueryModel.STUDY_ROOT,
+GET: Final[Mapping[str, InformationModel]] = {
+    f"{_PATIENT_ROOT}.3": QueryModel.PATIENT_ROOT,
+    f"{_STUDY_ROOT}.3": QueryModel.STUDY_ROOT,
+    **{model.get: model for model in non_patient.MODELS},
 }
-MOVE: Final = {
-    "1.2.840.10008.5.1.4.1.2.1.2": QueryModel.PATIENT_ROOT,
-    "1.2.840.10008.5.1.4.1.2.2.2": QueryModel.STUDY_ROOT,
+MOVE: Final[Mapping[str, InformationModel]] = {
+    f"{_PATIENT_ROOT}.2": QueryModel.PATIENT_ROOT,
+    f"{_STUDY_ROOT}.2": QueryModel.STUDY_ROOT,
+    **{model.move: model for model in non_patient.MODELS},
 }
 
 _ROOT: Final = "1.2.840.10008.5.1.4.1.1."
-# Composite objects outside the patient, study and series hierarchy (PS3.4 GG); they have no study to be filed under.
-_NON_PATIENT: Final = ("1.2.840.10008.5.1.4.1.1.200.", "1.2.840.10008.5.1.4.1.1.201.")
 
 
 def _retired_storage_classes() -> set[str]:
@@ -37,10 +46,10 @@ def _retired_storage_classes() -> set[str]:
     }
 
 
-STORAGE: Final = frozenset(
-    uid
-    for uid in {str(context.abstract_syntax) for context in AllStoragePresentationContexts} | _retired_storage_classes()
-    if not uid.startswith(_NON_PATIENT)
+STORAGE: Final = (
+    frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+    | _retired_storage_classes()
+    | non_patient.CLASSES
 )
 
 MESSAGES: Final = frozenset({VERIFICATION, STORAGE_COMMITMENT, *FIND, *GET, *MOVE})

@@ -7,6 +7,9 @@ Every operation of every association comes through here, with the session that a
 3. obligations: what this release cannot do denies; a rule that permits and flags has a security officer told first;
 4. for a denial, or for anything that went wrong on the way: one `AccessRefused`, then `AccessDenied`.
 
+An action on an object of no patient is another action than one on a study (`auth.policy.model.NON_PATIENT`), and
+neither reaches what the other is about.
+
 What must never live here: knowledge of policies, of SQL, or of the wire.
 """
 
@@ -25,13 +28,19 @@ from archive.session import AssociationSession
 from auth.errors import AccessDenied
 from auth.policy.engine import MAX_REMEMBERED, PolicyEngine
 from auth.policy.labelling import NO_LABELS, Labels, failed
-from auth.policy.model import AccessRequest, Action, Decision, Obligations, Residual
+from auth.policy.model import NON_PATIENT, AccessRequest, Action, Decision, Obligations, Residual
 from auth.principal import NodeIdentity
-from storage.index.predicate import Predicate
+from storage import non_patient
+from storage.index.predicate import OneOf, Predicate, all_of
 from storage.instance import InstanceRows, StudyFacts
 
 _MASKED: Final = frozenset({Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.RECEIVE})
 """Actions that know how to leave attributes out."""
+_FLAGGED_AT_ONCE: Final = frozenset({Action.QUERY, Action.READ_NON_PATIENT})
+_NO_PATIENT: Final = OneOf("study_uid", tuple(sorted(non_patient.CLASSES)))
+_STUDIES: Final = replace(_NO_PATIENT, negated=True)
+"""What actions on studies reach: not what is filed in the place of one and is none."""
+_NO_STUDY: Final = Decision(False, "it is permitted on objects of no patient alone")
 
 
 _UNVOUCHED: Final = Decision(False, "what the index says of the study is not what this archive wrote there")
@@ -189,7 +198,15 @@ class PolicyEnforcementPoint:
         except NotInGoodStanding as error:
             return [Decision(False, str(error))] * len(studies)
         decisions = self._engine.decide_all(request, [(facts.study_uid, resource_of(facts)) for facts in studies])
-        return [decision if facts.vouched else _UNVOUCHED for facts, decision in zip(studies, decisions, strict=True)]
+        about_studies = grant.action in NON_PATIENT
+        strange = [(facts.study_uid in non_patient.CLASSES) is about_studies for facts in studies]
+        other = _NO_STUDY
+        if about_studies and any(strange):
+            other = self._engine.decide(replace(request, action=NON_PATIENT[grant.action]))
+        return [
+            _UNVOUCHED if not facts.vouched else other if odd else decision
+            for facts, odd, decision in zip(studies, strange, decisions, strict=True)
+        ]
 
     def _grant(
         self,
@@ -199,6 +216,8 @@ class PolicyEnforcementPoint:
         sop_class: str | None = None,
     ) -> Grant:
         study_uid = facts.study_uid if facts else ""
+        if study_uid in non_patient.CLASSES:
+            action = NON_PATIENT.get(action, action)
         try:
             request = self._request(action, session, sop_class, facts)
         except NotInGoodStanding as error:
@@ -222,6 +241,8 @@ class PolicyEnforcementPoint:
     ) -> ScopedGrant:
         """The studies that ``session`` may act on; ``asking``: whom the audit names, if that is somebody else."""
         teller = asking or session
+        if sop_class in non_patient.SERVICES:
+            action = NON_PATIENT[action]
         try:
             request = self._request(action, session, sop_class, destination=destination)
         except NotInGoodStanding as error:
@@ -240,10 +261,10 @@ class PolicyEnforcementPoint:
         try:
             hidden = hidden_tags(obligations.hide)
             keys = frozenset(hidden_tags(group) for group in obligations.keys)
-            scope = self._scope_of(residuals)
+            scope = all_of(self._scope_of(residuals), _STUDIES if action in NON_PATIENT else _NO_PATIENT)
         except (UnknownKeyword, NotCompilable) as error:
             self._deny(action, teller, f"the policy cannot be applied to queries: {error}", alert=True)
-        if action is Action.QUERY:
+        if action in _FLAGGED_AT_ONCE:
             # Which rows a flagged rule lets through is known only once they are read, and the alert comes before that.
             self._flag(action, teller, obligations.flag)
         permits = sorted({policy.policy_id for residual in residuals for policy in residual.permits})

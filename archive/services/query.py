@@ -25,7 +25,8 @@ from auth.policy.model import Action
 from storage.errors import StorageError
 from storage.index.columns import Level
 from storage.index.finding import Match
-from storage.index.matching import NO_OPTIONS, FindQuery, QueryModel, QueryOptions, plan_find
+from storage.index.matching import NO_OPTIONS, FindQuery, QueryOptions
+from storage.index.planning import InformationModel, plan_find
 from storage.index.predicate import Predicate
 from storage.index.sequences import QueryKey
 from storage.instance import StoredInstance, StudyFacts
@@ -102,7 +103,7 @@ class QueryService:
         self,
         session: AssociationSession,
         asked: Asked,
-        model: QueryModel,
+        model: InformationModel,
         keys: Sequence[QueryKey],
         options: QueryOptions = NO_OPTIONS,
     ) -> QueryAnswer:

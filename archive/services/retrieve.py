@@ -46,7 +46,7 @@ from archive.services.retrieval import (
 from archive.session import AssociationSession
 from auth.errors import VolumeExceeded
 from storage.errors import StorageError
-from storage.index.matching import QueryModel, plan_retrieve
+from storage.index.planning import InformationModel, plan_retrieve
 from storage.index.sequences import QueryKey
 from storage.instance import StoredInstance
 
@@ -99,7 +99,7 @@ class RetrieveService:
         self,
         session: AssociationSession,
         asked: Asked,
-        model: QueryModel,
+        model: InformationModel,
         keys: Sequence[QueryKey],
         *,
         relational: bool = False,
@@ -120,7 +120,7 @@ class RetrieveService:
         self,
         session: AssociationSession,
         asked: Asked,
-        model: QueryModel,
+        model: InformationModel,
         keys: Sequence[QueryKey],
         ae_title: str,
         *,
@@ -147,7 +147,7 @@ class RetrieveService:
         return self._select(Way(grant, destination, received), asked, model, keys, relational)
 
     def _select(
-        self, way: Way, asked: Asked, model: QueryModel, keys: Sequence[QueryKey], relational: bool
+        self, way: Way, asked: Asked, model: InformationModel, keys: Sequence[QueryKey], relational: bool
     ) -> Retrieval:
         session, scope = way.grant.session, way.grant.scope
         try:

@@ -47,7 +47,10 @@ ALWAYS_PRESENT: Final = frozenset({"study_uid"} | {name for name, kind in STUDY_
 STUDY: Final = "Study"
 OBJECT: Final = "Object"
 ARCHIVE: Final = {"type": "Archive", "id": "archive"}
-ABOUT_THE_ARCHIVE: Final = frozenset({Action.ASSOCIATE, Action.ECHO, Action.ADMINISTER, Action.BREAK_GLASS})
+ABOUT_THE_ARCHIVE: Final = frozenset(
+    {Action.ASSOCIATE, Action.ECHO, Action.ADMINISTER, Action.BREAK_GLASS}
+    | {Action.STORE_NON_PATIENT, Action.READ_NON_PATIENT, Action.RECEIVE_NON_PATIENT}
+)
 """Actions whose resource is the archive itself; every other acts on a study."""
 
 CLOCK: Final = ("date", "time", "weekday")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from auth.principal import Assurance, NodeIdentity, Principal
 
@@ -24,12 +24,29 @@ class Action(Enum):
     EXPORT = "Export"
     ADMINISTER = "Administer"
     BREAK_GLASS = "BreakGlass"
+    STORE_NON_PATIENT = "StoreNonPatient"
+    READ_NON_PATIENT = "ReadNonPatient"
+    RECEIVE_NON_PATIENT = "ReceiveNonPatient"
 
 
 NEEDS_A_PERSON = frozenset(
     {Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.DELETE, Action.EXPORT, Action.ADMINISTER, Action.BREAK_GLASS}
+    | {Action.READ_NON_PATIENT}
 )
 """A node's own roles never allow these without a person."""
+
+NON_PATIENT: Final[Mapping[Action, Action]] = {
+    Action.STORE: Action.STORE_NON_PATIENT,
+    Action.COMMIT: Action.STORE_NON_PATIENT,
+    Action.QUERY: Action.READ_NON_PATIENT,
+    Action.RETRIEVE: Action.READ_NON_PATIENT,
+    Action.MOVE: Action.READ_NON_PATIENT,
+    Action.RECEIVE: Action.RECEIVE_NON_PATIENT,
+    Action.DELETE: Action.ADMINISTER,
+    Action.EXPORT: Action.ADMINISTER,
+}
+"""What an action on a study is called where the object belongs to no patient and no study; a rule about studies, which
+may say nothing but what it excepts, never permits it."""
 
 
 OPENS_A_STUDY = (Action.QUERY, Action.RETRIEVE, Action.MOVE, Action.RECEIVE, Action.EXPORT)

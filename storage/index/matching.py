@@ -100,7 +100,7 @@ def plan_find(model: QueryModel, keys: Iterable[QueryKey], options: QueryOptions
     Raises:
         IdentifierInvalid: the identifier breaks rule 1 or 2, or a key its VR (status A900).
     """
-    by_tag = _by_tag(keys)
+    by_tag = keys_by_tag(keys)
     level = _level(model, by_tag)
     plan = _FindPlan(model, level, options)
     if not options.relational:
@@ -204,7 +204,7 @@ def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey], *, relational: bo
     Raises:
         IdentifierInvalid: anything else (status A900).
     """
-    by_tag = _by_tag(keys)
+    by_tag = keys_by_tag(keys)
     level = _level(model, by_tag)
     terms = _names_of_levels_above(model, level, by_tag, every=not relational)
     named = {_UNIQUE[above].tag for above in _levels_above(model, level)}
@@ -229,7 +229,8 @@ def plan_retrieve(model: QueryModel, keys: Iterable[QueryKey], *, relational: bo
     return RetrieveQuery(level, all_of(*terms))
 
 
-def _by_tag(keys: Iterable[QueryKey]) -> Mapping[int, QueryKey]:
+def keys_by_tag(keys: Iterable[QueryKey]) -> Mapping[int, QueryKey]:
+    """The keys of an identifier by tag. Raises `IdentifierInvalid` where one occurs twice."""
     by_tag: dict[int, QueryKey] = {}
     for key in keys:
         if key.tag in by_tag:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
+from storage import non_patient
 from storage.errors import DataSetMismatch, InvalidIdentifier
 from storage.identifiers import Uid, uid_from_value
 from storage.index.columns import (
@@ -27,6 +28,8 @@ from storage.index.moments import date_number, time_span
 from storage.index.text import DEFAULT_REPERTOIRE, NAME_GROUPS, Repertoire, decode, name_groups, repertoire
 from storage.instance import DeclaredInstance, Inspection, InstanceKey, InstanceRows, StudyFacts
 
+STUDY_UID: Final = 0x0020000D
+SERIES_UID: Final = 0x0020000E
 _FACT_SOURCES: Final = {"institution": 0x00080080, "department": 0x00081040, "station": 0x00081010}
 
 _Value = str | int | None
@@ -39,14 +42,25 @@ _EMPTY: Final[Mapping[Level, Mapping[str, _Value]]] = {
 def key_of(inspection: Inspection, declared: DeclaredInstance) -> InstanceKey:
     """Where the object stands in the information model, as its own data set says.
 
+    One without a patient is filed under its SOP class and its own UID (`storage.non_patient`).
+
     Raises:
-        DataSetMismatch: it lacks a legal Study, Series or SOP Instance UID or SOP Class UID, or it is not the object
-            that the command announced (PS3.4 B.2.3).
+        DataSetMismatch: it lacks a legal Study, Series or SOP Instance UID or SOP Class UID; it is not the object that
+            the command announced (PS3.4 B.2.3); or it has a study where its SOP class has none, or none where it needs
+            one of its own.
     """
-    key = InstanceKey(*(_filing_uid(inspection, tag) for tag in (0x0020000D, 0x0020000E, 0x00080018, 0x00080016)))
-    if (key.sop_class_uid, key.sop_instance_uid) != (declared.sop_class_uid, declared.sop_instance_uid):
+    sop_instance, sop_class = (_filing_uid(inspection, tag) for tag in (0x00080018, 0x00080016))
+    if (sop_class, sop_instance) != (declared.sop_class_uid, declared.sop_instance_uid):
         raise DataSetMismatch("the data set is not the object that the command announced")
-    return key
+    if sop_class in non_patient.CLASSES:
+        if any(inspection.values.get(tag, (b"", b""))[1] for tag in (STUDY_UID, SERIES_UID)):
+            # It would be patient data that no query for studies finds, and no rule about studies protects.
+            raise DataSetMismatch("the data set names a study, and objects of its SOP class have none")
+        return InstanceKey(sop_class, sop_instance, sop_instance, sop_class)
+    study, series = (_filing_uid(inspection, tag) for tag in (STUDY_UID, SERIES_UID))
+    if study in non_patient.CLASSES:
+        raise DataSetMismatch("the data set's StudyInstanceUID is a SOP class")
+    return InstanceKey(study, series, sop_instance, sop_class)
 
 
 def _filing_uid(inspection: Inspection, tag: int) -> Uid:
@@ -79,6 +93,11 @@ def rows_of(inspection: Inspection, declared: DeclaredInstance) -> InstanceRows:
     study |= {fact: texts.get(tag) for fact, tag in _FACT_SOURCES.items()}
     for level, document in _documents(inspection, encodings).items():
         (study if level is Level.STUDY else tables[level])[ELEMENTS] = document
+    if key.sop_class_uid in non_patient.CLASSES:
+        # What is in the place of the study is shared by all of the class: no object says anything about it.
+        study = {**dict.fromkeys(study), "study_uid": key.study_uid}
+        tables[Level.SERIES]["series_uid"] = key.series_uid
+        return InstanceRows(study, tables[Level.SERIES], tables[Level.IMAGE], StudyFacts(key.study_uid))
     _, performers = values.get(PERFORMING_PHYSICIANS, (b"PN", b""))
     performing = decode(performers, encodings, name=True)
     date = study["study_date"]

@@ -16,6 +16,7 @@ from tests.simulators.subjects import node, session
 
 VERIFICATION, COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
+PROTOCOLS = "1.2.840.10008.5.1.4.1.1.200"
 
 
 class Recorder:
@@ -123,7 +124,8 @@ def test_an_echo_is_answered_by_policy(tmp_path, role, data, status):
     world.close()
 
 
-def test_storage_classes_are_those_with_a_study_retired_ones_included():
-    assert CT in STORAGE and "1.2.840.10008.5.1.4.1.1.5" in STORAGE
-    for no_study in ("1.2.840.10008.1.3.10", "1.2.840.10008.1.20.1", "1.2.840.10008.5.1.4.1.1.200.1", FIND):
-        assert no_study not in STORAGE
+def test_storage_classes_are_those_of_composite_objects_retired_ones_and_those_without_a_patient_included():
+    retired, palette, performed = ("1.2.840.10008.5.1.4.1.1.5", "1.2.840.10008.5.1.4.39.1", f"{PROTOCOLS}.2")
+    assert {CT, retired, palette, performed, f"{PROTOCOLS}.1"} <= STORAGE
+    for no_object in ("1.2.840.10008.1.3.10", "1.2.840.10008.1.20.1", f"{PROTOCOLS}.4", FIND):
+        assert no_object not in STORAGE

@@ -282,3 +282,32 @@ def test_nothing_but_the_enforcement_point_names_the_seal() -> None:
         if re.search(r"\b_SEAL\b", path.read_text("utf-8"))
     }
     assert naming == {"archive/enforcement/grant.py", "archive/enforcement/pep.py"}
+
+
+PALETTE, PALETTE_FIND = "1.2.840.10008.5.1.4.39.1", "1.2.840.10008.5.1.4.39.2"
+FILED_BY_CLASS = StudyFacts(PALETTE)
+
+
+def test_actions_on_studies_reach_nothing_that_belongs_to_no_patient(world: World) -> None:
+    opened = world.admit(node("radiologist", "modality"), person("radiologist", "modality"))
+    for grant in (world.pep.query(opened, FIND), world.pep.retrieve(opened, FIND), world.pep.commit(opened, FIND)):
+        assert not selects(grant.scope, resource_of(FILED_BY_CLASS))
+        assert world.pep.redecide_all(grant, [PLAIN, FILED_BY_CLASS]) == [True, False]
+    with pytest.raises(AccessDenied):
+        world.pep.store(opened, FILED_BY_CLASS, PALETTE)
+    assert world.denied().action == "StoreNonPatient"
+
+
+def test_actions_on_what_belongs_to_no_patient_reach_no_study(world: World) -> None:
+    opened = world.admit(node("administrator", "radiologist"), person("administrator", "radiologist"))
+    grant = world.pep.query(opened, PALETTE_FIND)
+    assert grant.action is Action.READ_NON_PATIENT
+    assert selects(grant.scope, resource_of(FILED_BY_CLASS)) and not selects(grant.scope, resource_of(PLAIN))
+    assert world.pep.redecide_all(grant, [PLAIN, FILED_BY_CLASS]) == [False, True]
+
+
+def test_a_person_with_both_roles_is_asked_about_each_object_by_its_own_action(world: World) -> None:
+    opened = world.admit(node("administrator", "radiologist"), person("administrator", "radiologist"))
+    grant = world.pep.retrieve(opened, FIND)
+    assert world.pep.redecide_all(grant, [PLAIN, FILED_BY_CLASS]) == [True, True]
+    assert not selects(grant.scope, resource_of(FILED_BY_CLASS))

@@ -34,7 +34,13 @@ ALWAYS = {
     "researcher": {Action.ASSOCIATE, Action.ECHO},
     "physician": {Action.ASSOCIATE},
     "service": {Action.ASSOCIATE, Action.ECHO},
-    "administrator": {Action.ASSOCIATE, Action.ADMINISTER},
+    "administrator": {
+        Action.ASSOCIATE,
+        Action.ADMINISTER,
+        Action.STORE_NON_PATIENT,
+        Action.READ_NON_PATIENT,
+        Action.RECEIVE_NON_PATIENT,
+    },
     "emergency": {Action.ASSOCIATE, Action.ECHO, Action.BREAK_GLASS},
 }
 IMAGES = {
