@@ -30,13 +30,14 @@ from archive.certificates import held_by
 from archive.control.operator import Operator
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.commitment import CommitmentProvider
+from archive.dimse.contexts import ContextNegotiation
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
 from archive.dimse.requestor import Requestor
 from archive.dimse.results import Patience, ResultDeliverer
 from archive.dimse.retrieve import GetProvider, MoveProvider
 from archive.dimse.server import DicomServer, Endpoint
-from archive.dimse.sop_classes import STORAGE
+from archive.dimse.sop_classes import storage_classes
 from archive.dimse.storage import StorageProvider
 from archive.dimse.verification import VerificationProvider
 from archive.enforcement.pep import PolicyEnforcementPoint
@@ -190,6 +191,7 @@ def _server(
     """What listens, and what tells results of storage commitment."""
     settings, repository = archive.settings, archive.repository
     limits, title, listen = settings.limits, settings.archive.ae_title, settings.listen
+    kept_classes = storage_classes(settings.storage.sop_classes)
     pep = PolicyEnforcementPoint(archive.policies, audit, standing, glass=archive.overrides, clock=now)
     admission = AssociationAdmission(
         ae_title=title,
@@ -198,6 +200,7 @@ def _server(
         pep=pep,
         glass=GlassService(archive.overrides, pep, audit),
         audit=audit,
+        contexts=ContextNegotiation(kept_classes),
     )
     identities = archive.authority.files.server_identities
     requestor = Requestor(
@@ -209,7 +212,7 @@ def _server(
     kept = RetrievalRecords(archive.masked, archive.volumes)
     retrieve = RetrieveService(repository.reader, repository, pep, audit, kept, Destinations(archive.nodes))
     commitment = CommitmentService(
-        repository.reader, repository, pep, audit, archive.commitments, supported=STORAGE, clock=now
+        repository.reader, repository, pep, audit, archive.commitments, supported=kept_classes, clock=now
     )
     patience = Patience(
         timedelta(seconds=settings.commitment.retry_seconds),
@@ -226,6 +229,7 @@ def _server(
         move=MoveProvider(retrieve, requestor, title, limits),
         commitment=CommitmentProvider(commitment, results, limits),
         limits=limits,
+        storage_classes=kept_classes,
     )
     endpoints = [Endpoint(listen.host, listen.port, nodes.tls.context)]
     if listen.plain == INSECURE:

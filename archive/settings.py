@@ -102,6 +102,8 @@ class StorageSettings:
     """Free space that storing never touches."""
     processes: int = 0
     """That take objects in, beside the one that serves; 0: as many as there are processors, at most 8."""
+    sop_classes: tuple[str, ...] = ()
+    """UIDs of SOP classes whose objects are taken besides those that are always (`archive.dimse.sop_classes`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,18 +325,18 @@ def _value(name: str, kind: object, value: object) -> object:
         return value
     if kind is Path and isinstance(value, str) and value and "\0" not in value:
         return Path(value)
-    if (
-        isinstance(kind, types.GenericAlias)
-        and isinstance(value, list)
-        and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
-    ):
-        return tuple(value)
+    if isinstance(kind, types.GenericAlias) and isinstance(value, list):
+        of = typing.get_args(kind)[0]
+        if all(isinstance(item, of) and not isinstance(item, bool) for item in value):
+            return tuple(value)
     raise SettingsInvalid(f"{name} must be {_in_words(kind)}, not {value!r:.40}")
 
 
 def _in_words(kind: object) -> str:
     words = {int: "a whole number", float: "a number of seconds", str: "a text in quotes", Path: "a path in quotes"}
-    return words[kind] if isinstance(kind, type) and kind in words else "a list of whole numbers"
+    if isinstance(kind, type) and kind in words:
+        return words[kind]
+    return "a list of texts in quotes" if kind == tuple[str, ...] else "a list of whole numbers"
 
 
 def _in_range(name: str, value: float, default: tuple[float, float]) -> float:

@@ -9,7 +9,7 @@ from pydicom.uid import UID_dictionary
 
 from archive.conformance.tables import hexadecimal, name_of, table
 from archive.dimse import sop_classes
-from archive.dimse.admission import context_result
+from archive.dimse.contexts import ACCEPTED, ContextNegotiation
 from archive.dimse.extended import query_answer, retrieve_answer
 from archive.dimse.status import (
     CANCELLED,
@@ -35,41 +35,43 @@ _OPTIONS = (
 )
 
 
-def accepted() -> dict[str, tuple[str, ...]]:
-    """Every SOP class that a presentation context is accepted for, with the transfer syntaxes it is accepted in."""
+def accepted(storage: frozenset[str] = sop_classes.STORAGE) -> dict[str, tuple[str, ...]]:
+    """Every SOP class that a presentation context is accepted for, with the transfer syntaxes it is accepted in.
+
+    ``storage``: the SOP classes whose objects are kept.
+    """
+    negotiation = ContextNegotiation(storage)
     known = {uid for uid, (_, kind, *_) in UID_dictionary.items() if kind in ("SOP Class", "Meta SOP Class")}
     found = {}
-    for uid in sorted(known | sop_classes.STORAGE | sop_classes.MESSAGES, key=_by_number):
-        syntaxes = tuple(syntax for syntax in _EVERY_SYNTAX if _accepts(uid, syntax))
+    for uid in sorted(known | storage | sop_classes.MESSAGES, key=_by_number):
+        syntaxes = tuple(syntax for syntax in _EVERY_SYNTAX if _accepts(negotiation, uid, syntax))
         if syntaxes:
             found[uid] = syntaxes
     return found
 
 
 def service_of(uid: str) -> str:
-    """Under which service class a SOP class is listed."""
-    if uid in sop_classes.STORAGE:
-        return _COMPOSITE
+    """Under which service class a SOP class that is accepted is listed."""
     if uid == sop_classes.VERIFICATION:
         return "Verification"
     if uid == sop_classes.STORAGE_COMMITMENT:
         return "Storage Commitment"
-    return "Query/Retrieve" if uid in sop_classes.MESSAGES else "other"
+    return "Query/Retrieve" if uid in sop_classes.MESSAGES else _COMPOSITE
 
 
-def overview() -> list[str]:
+def overview(storage: frozenset[str]) -> list[str]:
     """Table of network services: how many SOP classes of each, in which role."""
     counts: dict[str, int] = {}
-    for uid in accepted():
+    for uid in accepted(storage):
         counts[service_of(uid)] = counts.get(service_of(uid), 0) + 1
     rows = [(service, count, _scu(service), "yes") for service, count in sorted(counts.items())]
     return table(("Service class", "SOP classes", "User (SCU)", "Provider (SCP)"), rows)
 
 
-def sop_class_tables() -> Iterator[str]:
+def sop_class_tables(storage: frozenset[str]) -> Iterator[str]:
     """SOP classes by service, and the transfer syntaxes of each group."""
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for uid, syntaxes in accepted().items():
+    for uid, syntaxes in accepted(storage).items():
         groups.setdefault((service_of(uid), syntaxes), []).append(uid)
     for number, ((service, syntaxes), uids) in enumerate(sorted(groups.items()), 1):
         yield f"**Group {number}: {service}**, SCU: {_scu(service)}; SCP: yes; transfer syntaxes:"
@@ -115,8 +117,8 @@ def _good(service: Service) -> Iterator[tuple[int, str]]:
         yield SUB_OPERATIONS_FAILED_SOME, "some sub-operations failed or ended with a warning"
 
 
-def _accepts(uid: str, syntax: str) -> bool:
-    return context_result(ProposedContext(1, uid, (syntax,))).result == 0
+def _accepts(negotiation: ContextNegotiation, uid: str, syntax: str) -> bool:
+    return negotiation.result(ProposedContext(1, uid, (syntax,))).result == ACCEPTED
 
 
 def _scu(service: str) -> str:

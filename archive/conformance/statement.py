@@ -10,6 +10,7 @@ from importlib import metadata
 
 from archive.conformance import attributes, services
 from archive.conformance.tables import heading, prose, table
+from archive.dimse.sop_classes import storage_classes
 from archive.services.removal import REASONS
 from archive.settings import INSECURE, Settings
 from archive.upper_layer.limits import Limits
@@ -62,7 +63,7 @@ def _overview(settings: Settings) -> Iterator[str]:
         "An archive: it stores composite objects, answers queries about them and sends them out, over TLS, "
         "to nodes and people whom its policy permits it."
     )
-    yield from services.overview()
+    yield from services.overview(storage_classes(settings.storage.sop_classes))
     yield from prose("No media storage services are offered.")
 
 
@@ -91,7 +92,7 @@ def _networking(settings: Settings) -> Iterator[str]:
         "be stored; a context of any other service in the first of explicit little, implicit little, "
         "explicit big endian."
     )
-    yield from services.sop_class_tables()
+    yield from services.sop_class_tables(storage_classes(settings.storage.sop_classes))
     yield from heading("#### 3.2.2 Association policies")
     rows = [
         ("Application context", APPLICATION_CONTEXT),

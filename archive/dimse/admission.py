@@ -11,7 +11,7 @@ Each refusal is in the audit exactly once, with its reason; the peer learns thre
 * (2, 3, 1) temporary congestion: the audit cannot be written, or a check itself failed. Nobody is let in unchecked.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn, Protocol
@@ -27,8 +27,7 @@ from archive.audit.events import (
     UserAuthenticated,
 )
 from archive.dimse.channel import Admitted, Peer, Rejected
-from archive.dimse.extended import query_answer, retrieve_answer
-from archive.dimse.sop_classes import GET, HIERARCHICAL_FIND, MESSAGES, MOVE, STORAGE
+from archive.dimse.contexts import ContextNegotiation
 from archive.enforcement.grant import Grant
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -36,15 +35,12 @@ from archive.upper_layer.negotiation import (
     APPLICATION_CONTEXT,
     AssociationAnswer,
     AssociationRequest,
-    ContextResult,
-    ProposedContext,
 )
 from auth.credential import Secret
 from auth.errors import AccessDenied, AuthenticationFailed, CertificateRefused, TokenReplayed, UnknownNode
 from auth.identity.authenticator import Authenticated, OfferedIdentity
 from auth.node.peer import describe
 from auth.principal import NodeIdentity
-from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, acceptable
 
 # Result, source and reason of A-ASSOCIATE-RJ (PS3.8 Table 9-21).
 _VERSION: Final = (1, 2, 2)
@@ -53,13 +49,6 @@ _CALLING: Final = (1, 1, 3)
 _CALLED: Final = (1, 1, 7)
 _IDENTITY: Final = (1, 2, 1)
 _NOT_NOW: Final = (2, 3, 1)
-
-_ACCEPTED, _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 0, 3, 4
-_MESSAGE_SYNTAXES: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
-_BIT_PRESERVING: Final = bytes((2, 0, 3, 0, 0, 0))
-"""Level 2 (full), signatures bit preserving, no coercion (PS3.4 B.3.1)."""
-_FULL: Final = bytes((2, 0, 1, 0, 0, 0))
-"""As `_BIT_PRESERVING`, with no promise about signatures."""
 
 
 class NodeChecks(Protocol):
@@ -117,6 +106,7 @@ class AssociationAdmission:
         pep: AssociateEnforcement,
         glass: GlassBreaking,
         audit: AuditRecorder,
+        contexts: ContextNegotiation,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ae_title = ae_title
@@ -125,6 +115,7 @@ class AssociationAdmission:
         self._pep = pep
         self._glass = glass
         self._audit = audit
+        self._contexts = contexts
         self._clock = clock
 
     def admit(self, peer: Peer, request: AssociationRequest) -> Admitted:
@@ -189,7 +180,7 @@ class AssociationAdmission:
         except AccessDenied as error:
             raise Rejected(*(_IDENTITY if session.principal else _CALLING)) from error
         # 9 and 10 What the A-ASSOCIATE-AC says.
-        answer = _answer(request, authenticated)
+        answer = self._answer(request, authenticated)
         # The admission is on record before the peer hears of it.
         identity_type = authenticated.assurance.identity_type
         self._audit.record(
@@ -198,6 +189,20 @@ class AssociationAdmission:
             else NodeAuthenticated(Actor.of(session))
         )
         return Admitted(session, answer)
+
+    def _answer(self, request: AssociationRequest, authenticated: Authenticated) -> AssociationAnswer:
+        # 9 Presentation contexts, roles, extended negotiation.
+        agreed = self._contexts.agreed(request)
+        # 10 Sub-item 59H: where a response was asked for and an identity was verified, and nowhere else (PS3.7
+        # D.3.3.7.2).
+        offered = request.user_identity
+        wanted = offered is not None and offered.positive_response_requested
+        return AssociationAnswer(
+            contexts=agreed.contexts,
+            roles=agreed.roles,
+            user_identity_response=authenticated.server_response if wanted else None,
+            extended=agreed.extended,
+        )
 
     def _refuse_node(self, numbers: tuple[int, int, int], actor: Actor, peer: Peer, reason: str) -> NoReturn:
         self._audit.record(_refused(actor, peer, reason))
@@ -237,62 +242,3 @@ def _offered(request: AssociationRequest) -> OfferedIdentity | None:
 def _visible(text: str) -> str:
     """What a peer claims, fit for a record: no control characters."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _answer(request: AssociationRequest, authenticated: Authenticated) -> AssociationAnswer:
-    # 9 Presentation contexts, each on its own (PS3.8 9.3.3.2), and the roles that were asked for (PS3.7 D.3.3.4).
-    results = tuple(context_result(context) for context in request.contexts)
-    accepted = {
-        context.abstract_syntax: result.transfer_syntax
-        for context, result in zip(request.contexts, results, strict=True)
-        if result.result == _ACCEPTED
-    }
-    # 10 Sub-item 59H: where a response was asked for and an identity was verified, and nowhere else (PS3.7 D.3.3.7.2).
-    offered = request.user_identity
-    wanted = offered is not None and offered.positive_response_requested
-    return AssociationAnswer(
-        contexts=results,
-        roles=_roles(request.roles, accepted),
-        user_identity_response=authenticated.server_response if wanted else None,
-        extended=_extended(request, results),
-    )
-
-
-def context_result(context: ProposedContext) -> ContextResult:
-    """The answer to one proposed presentation context."""
-    if context.abstract_syntax in STORAGE:
-        syntax = acceptable(list(context.transfer_syntaxes))
-    elif context.abstract_syntax in MESSAGES:
-        syntax = next((uid for uid in _MESSAGE_SYNTAXES if uid in context.transfer_syntaxes), None)
-    else:
-        # The transfer syntax of a refused context means nothing, and must not be what an unchecked peer wrote.
-        return ContextResult(context.context_id, _NO_ABSTRACT_SYNTAX, IMPLICIT_LITTLE)
-    if syntax is None:
-        return ContextResult(context.context_id, _NO_TRANSFER_SYNTAX, IMPLICIT_LITTLE)
-    return ContextResult(context.context_id, _ACCEPTED, syntax)
-
-
-def _roles(proposed: Mapping[str, tuple[bool, bool]], accepted: Mapping[str, str]) -> dict[str, tuple[bool, bool]]:
-    """A requestor may be SCP of storage classes, so that it can take the objects of a C-GET; of nothing else."""
-    return {uid: (scu, scp and uid in STORAGE) for uid, (scu, scp) in proposed.items() if uid in accepted}
-
-
-def _extended(request: AssociationRequest, results: tuple[ContextResult, ...]) -> dict[str, bytes]:
-    """SOP Class Extended Negotiation, where it was offered: of storage, with as many bytes as that has (PS3.4 B.3.1),
-    of queries (C.5.1.1) and of retrievals (C.5.2.1, C.5.3.1).
-
-    Bit preservation is claimed where every accepted context of the class is explicit VR (PS3.15 A.3).
-    """
-    accepted: dict[str, set[str]] = {}
-    for context, result in zip(request.contexts, results, strict=True):
-        if result.result == _ACCEPTED:
-            accepted.setdefault(context.abstract_syntax, set()).add(result.transfer_syntax)
-    answers: dict[str, bytes] = {}
-    for uid, offer in request.extended.items():
-        if uid in accepted and uid in STORAGE and len(offer) == len(_FULL):
-            answers[uid] = _FULL if IMPLICIT_LITTLE in accepted[uid] else _BIT_PRESERVING
-        elif uid in accepted and uid in HIERARCHICAL_FIND and offer:
-            answers[uid] = query_answer(offer)
-        elif uid in accepted and (uid in GET or uid in MOVE) and offer:
-            answers[uid] = retrieve_answer(offer)
-    return answers

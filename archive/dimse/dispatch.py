@@ -44,11 +44,13 @@ class ServiceDispatcher:
         move: Provider,
         commitment: Provider,
         limits: Limits,
+        storage_classes: frozenset[str] = STORAGE,
     ) -> None:
+        """``storage_classes``: those whose objects are kept."""
         self._limits = limits
         self._routes: dict[int, _Route] = {
             Field.C_ECHO_RQ: _Route(verification, frozenset({VERIFICATION})),
-            Field.C_STORE_RQ: _Route(storage, STORAGE),
+            Field.C_STORE_RQ: _Route(storage, storage_classes),
             Field.C_FIND_RQ: _Route(query, FIND),
             Field.C_GET_RQ: _Route(get, GET),
             Field.C_MOVE_RQ: _Route(move, MOVE),

@@ -13,6 +13,7 @@ import pytest
 from archive.audit.events import AccessRefused
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.channel import AcceptedContext, Peer, Rejected
+from archive.dimse.contexts import ContextNegotiation
 from archive.dimse.query import QueryProvider
 from archive.services.glass import GlassService
 from archive.services.query import QueryService
@@ -99,6 +100,7 @@ def admission(world, at):
         pep=world.pep,
         glass=GlassService(world.overrides, world.pep, world.trail),
         audit=world.trail,
+        contexts=ContextNegotiation(),
     )
 
 

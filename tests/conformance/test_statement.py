@@ -9,10 +9,10 @@ from pydicom.uid import UID_dictionary
 
 from archive.conformance.services import accepted, refusals, service_of
 from archive.conformance.statement import statement
-from archive.dimse.admission import context_result
+from archive.dimse.contexts import ContextNegotiation
 from archive.dimse.sop_classes import MESSAGES, STORAGE
 from archive.dimse.status import Service
-from archive.settings import DeletionSettings, IdentitySettings, ListenSettings, Settings
+from archive.settings import DeletionSettings, IdentitySettings, ListenSettings, Settings, StorageSettings
 from archive.upper_layer.limits import Limits
 from archive.upper_layer.negotiation import ProposedContext
 from storage.index.columns import ATTRIBUTES
@@ -20,6 +20,7 @@ from storage.transfer_syntax import supported
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance-statement.md"
 TEXT = statement(Settings())
+HARDCOPY = "1.2.840.10008.5.1.1.29"
 
 
 def test_the_copy_in_docs_is_what_the_verb_prints():
@@ -34,7 +35,7 @@ def test_every_sop_class_that_is_accepted_is_listed_and_no_other():
     taken = {
         uid
         for uid in every | STORAGE | MESSAGES
-        if context_result(ProposedContext(1, uid, tuple(sorted(supported())))).result == 0
+        if ContextNegotiation().result(ProposedContext(1, uid, tuple(sorted(supported())))).result == 0
     }
     assert listed & (every | taken) == taken == set(accepted())
     assert {service_of(uid) for uid in taken} == {"Storage", "Storage Commitment", "Verification", "Query/Retrieve"}
@@ -86,6 +87,11 @@ def test_what_is_configured_is_what_is_stated():
     ):
         assert words in text, words
     assert "| 2 | user name and passcode |" in text and "Kerberos" not in text
+
+
+def test_sop_classes_that_an_operator_named_are_stated():
+    text = statement(replace(Settings(), storage=StorageSettings(sop_classes=("1.2.826.0.1.77", HARDCOPY))))
+    assert "| 1.2.826.0.1.77 | 1.2.826.0.1.77 |" in text and f"| {HARDCOPY} |" in text and HARDCOPY not in TEXT
 
 
 def test_no_host_and_no_ae_title_is_told():

@@ -14,6 +14,7 @@ from archive.dimse.admission import AssociationAdmission
 from archive.dimse.association import Association
 from archive.dimse.channel import Ending, Peer
 from archive.dimse.commitment import CommitmentProvider
+from archive.dimse.contexts import ContextNegotiation
 from archive.dimse.dispatch import ServiceDispatcher
 from archive.dimse.query import QueryProvider
 from archive.dimse.requestor import Requestor
@@ -205,6 +206,7 @@ class FuzzedArchive:
             pep=pep,
             glass=GlassService(self.world.overrides, pep, trail),
             audit=trail,
+            contexts=ContextNegotiation(),
         )
 
     def identify(self, certificate: bytes | None) -> NodeIdentity:

@@ -64,6 +64,7 @@ def test_an_empty_file_is_the_defaults():
         ("[identity]\ntypes = [1, 9]", "identity.types"),
         ("[identity]\ntypes = ['1']", "identity.types must be a list of whole numbers"),
         ("[identity]\ntypes = 2", "identity.types must be a list"),
+        ("[storage]\nsop_classes = [1]", "storage.sop_classes must be a list of texts"),
         ("[identity]\nwithout_tls = 'please'", "identity.without_tls"),
         ("[policy]\ndirectory = ''", "policy.directory must be a path"),
         ('[policy]\ndirectory = "a\\u0000b"', "policy.directory"),

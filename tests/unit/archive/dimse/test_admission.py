@@ -14,6 +14,8 @@ from archive.audit.events import (
 )
 from archive.dimse.admission import AssociationAdmission
 from archive.dimse.channel import Peer, Rejected
+from archive.dimse.contexts import ContextNegotiation
+from archive.dimse.sop_classes import storage_classes
 from archive.services.glass import GlassService
 from archive.upper_layer.negotiation import (
     APPLICATION_CONTEXT,
@@ -83,6 +85,7 @@ class Door:
             pep=world.pep,
             glass=GlassService(world.overrides, world.pep, world.trail),
             audit=world.trail,
+            contexts=ContextNegotiation(),
         )
 
     def set_node(self, **changes):
@@ -357,3 +360,13 @@ def test_relational_retrieval_is_agreed_to_where_it_was_offered(door, uid, offer
     contexts = (ProposedContext(1, uid, (EXPLICIT_LITTLE,)),)
     expected = {} if answer is None else {uid: answer}
     assert door.admit(contexts=contexts, extended={uid: offer}).answer.extended == expected
+
+
+def test_a_private_storage_class_is_accepted_where_the_settings_name_it():
+    proposed = ProposedContext(1, "1.2.826.0.1.77", (EXPLICIT_LITTLE,))
+    assert ContextNegotiation().result(proposed).result == 3
+    named = ContextNegotiation(storage_classes(("1.2.826.0.1.77",)))
+    assert named.result(proposed).result == 0
+    contexts, roles = (ProposedContext(1, "1.2.826.0.1.77", (EXPLICIT_LITTLE,)),), {"1.2.826.0.1.77": (True, True)}
+    agreed = named.agreed(replace(REQUEST, contexts=contexts, roles=roles, extended={"1.2.826.0.1.77": bytes(6)}))
+    assert agreed.roles == roles and agreed.extended == {"1.2.826.0.1.77": bytes((2, 0, 3, 0, 0, 0))}

@@ -4,9 +4,9 @@ import pytest
 
 from archive.dimse.channel import AcceptedContext
 from archive.dimse.dispatch import ServiceDispatcher
-from archive.dimse.sop_classes import STORAGE
+from archive.dimse.sop_classes import STORAGE, storage_classes
 from archive.dimse.verification import VerificationProvider
-from archive.errors import ProtocolViolation
+from archive.errors import ProtocolViolation, SettingsInvalid
 from archive.upper_layer.commands import NO_DATA_SET, CommandSet, Element, Field
 from archive.upper_layer.limits import Limits
 from storage.transfer_syntax import EXPLICIT_LITTLE
@@ -129,3 +129,23 @@ def test_storage_classes_are_those_of_composite_objects_retired_ones_and_those_w
     assert {CT, retired, palette, performed, f"{PROTOCOLS}.1"} <= STORAGE
     for no_object in ("1.2.840.10008.1.3.10", "1.2.840.10008.1.20.1", f"{PROTOCOLS}.4", FIND):
         assert no_object not in STORAGE
+
+
+PRIVATE, HARDCOPY = "1.2.826.0.1.77", "1.2.840.10008.5.1.1.29"
+
+
+def test_what_an_operator_names_is_stored_and_nothing_private_without(providers):
+    named = storage_classes((PRIVATE, HARDCOPY))
+    assert named == STORAGE | {PRIVATE, HARDCOPY} and not {PRIVATE, HARDCOPY} & STORAGE
+    for classes, asked in ((STORAGE, 0), (named, 1)):
+        dispatcher = ServiceDispatcher(**providers, limits=Limits(), storage_classes=classes)
+        handle(dispatcher, request(Field.C_STORE_RQ, PRIVATE), PRIVATE)
+        assert providers["storage"].asked == asked
+
+
+@pytest.mark.parametrize(
+    "uid", ["1.2.x", "", "1.2.840.10008.1.1", FIND, "1.2.840.10008.1.2.1", "1.2.840.10008.5.1.4.31"]
+)
+def test_what_is_no_sop_class_of_objects_is_no_setting_for_them(uid):
+    with pytest.raises(SettingsInvalid, match=r"storage\.sop_classes"):
+        storage_classes((uid,))

@@ -3,8 +3,8 @@
 import pytest
 
 from archive.audit.events import AccessRefused
-from archive.dimse.admission import context_result
 from archive.dimse.channel import AcceptedContext
+from archive.dimse.contexts import ContextNegotiation
 from archive.dimse.query import QueryProvider
 from archive.dimse.storage import StorageProvider
 from archive.services.query import QueryService
@@ -152,5 +152,5 @@ def test_one_that_names_a_study_and_a_study_that_names_their_class_are_refused(w
 @pytest.mark.parametrize("model", non_patient.MODELS, ids=lambda model: model.name)
 def test_every_model_is_accepted_with_its_storage(model):
     for uid in (model.find, model.move, model.get, *model.classes):
-        assert context_result(ProposedContext(1, uid, (EXPLICIT_LITTLE,))).result == 0
+        assert ContextNegotiation().result(ProposedContext(1, uid, (EXPLICIT_LITTLE,))).result == 0
     assert CT not in model.classes
