@@ -119,6 +119,12 @@ def _networking(settings: Settings) -> Iterator[str]:
         ("2, 3, 2", "too many associations"),
     ]
     yield from table(("Result, source, reason", "When"), rejections)
+    yield from prose(
+        "A presentation context is not accepted with result 1 (user rejection) where policy lets node and person do "
+        "nothing in it, whatever the study, before the association ends; with 3 where its SOP class is none of the "
+        "above, with 4 where none of its transfer syntaxes is. A storage context is accepted from a requestor that may "
+        "not store where it proposes the SCP role and a C-GET is accepted."
+    )
     yield from heading("#### 3.2.3 Association initiation")
     yield from prose(
         "For the sub-operations of a C-MOVE, and to deliver a storage commitment result (as its SCP) that the "

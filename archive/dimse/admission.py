@@ -18,6 +18,7 @@ from typing import Final, NoReturn, Protocol
 from uuid import uuid4
 
 from archive.audit.events import (
+    AccessRefused,
     Actor,
     AuditEvent,
     NodeAuthenticated,
@@ -27,7 +28,7 @@ from archive.audit.events import (
     UserAuthenticated,
 )
 from archive.dimse.channel import Admitted, Peer, Rejected
-from archive.dimse.contexts import ContextNegotiation
+from archive.dimse.contexts import ContextNegotiation, Ever
 from archive.enforcement.grant import Grant
 from archive.errors import AuditUnavailable
 from archive.session import AssociationSession
@@ -40,6 +41,7 @@ from auth.credential import Secret
 from auth.errors import AccessDenied, AuthenticationFailed, CertificateRefused, TokenReplayed, UnknownNode
 from auth.identity.authenticator import Authenticated, OfferedIdentity
 from auth.node.peer import describe
+from auth.policy.model import Action
 from auth.principal import NodeIdentity
 
 # Result, source and reason of A-ASSOCIATE-RJ (PS3.8 Table 9-21).
@@ -78,6 +80,9 @@ class AssociateEnforcement(Protocol):
 
     def associate(self, session: AssociationSession) -> Grant:
         """May this association exist? Raises `AccessDenied`, audited."""
+
+    def reach(self, session: AssociationSession) -> Ever:
+        """What it may do at all before the association ends."""
 
 
 class GlassBreaking(Protocol):
@@ -179,30 +184,27 @@ class AssociationAdmission:
                 self._glass.break_at(session, authenticated.breaks_glass)
         except AccessDenied as error:
             raise Rejected(*(_IDENTITY if session.principal else _CALLING)) from error
-        # 9 and 10 What the A-ASSOCIATE-AC says.
-        answer = self._answer(request, authenticated)
-        # The admission is on record before the peer hears of it.
-        identity_type = authenticated.assurance.identity_type
-        self._audit.record(
-            UserAuthenticated(Actor.of(session), identity_type=identity_type or 0)
-            if session.principal
-            else NodeAuthenticated(Actor.of(session))
-        )
-        return Admitted(session, answer)
-
-    def _answer(self, request: AssociationRequest, authenticated: Authenticated) -> AssociationAnswer:
-        # 9 Presentation contexts, roles, extended negotiation.
-        agreed = self._contexts.agreed(request)
+        # 9 Presentation contexts, roles, extended negotiation: for what policy may ever permit here.
+        agreed = self._contexts.agreed(request, self._pep.reach(session))
         # 10 Sub-item 59H: where a response was asked for and an identity was verified, and nowhere else (PS3.7
         # D.3.3.7.2).
         offered = request.user_identity
         wanted = offered is not None and offered.positive_response_requested
-        return AssociationAnswer(
+        answer = AssociationAnswer(
             contexts=agreed.contexts,
             roles=agreed.roles,
             user_identity_response=authenticated.server_response if wanted else None,
             extended=agreed.extended,
         )
+        # The admission is on record before the peer hears of it.
+        identity_type = authenticated.assurance.identity_type
+        self._audit.record(
+            UserAuthenticated(Actor.of(session), identity_type=identity_type or 0)
+            if session.principal
+            else NodeAuthenticated(Actor.of(session)),
+            *(_never(session, action) for action in agreed.refused),
+        )
+        return Admitted(session, answer)
 
     def _refuse_node(self, numbers: tuple[int, int, int], actor: Actor, peer: Peer, reason: str) -> NoReturn:
         self._audit.record(_refused(actor, peer, reason))
@@ -230,6 +232,11 @@ class AssociationAdmission:
 def _refused(actor: Actor, peer: Peer, reason: str) -> NodeRefused:
     certificate = describe(peer.certificate) if peer.certificate else ""
     return NodeRefused(actor, Outcome.MINOR_FAILURE, reason, certificate)
+
+
+def _never(session: AssociationSession, action: Action) -> AccessRefused:
+    reason = "no presentation context was accepted: it may be done to no study at no time of this association"
+    return AccessRefused(Actor.of(session), Outcome.MINOR_FAILURE, reason, action=action.value)
 
 
 def _offered(request: AssociationRequest) -> OfferedIdentity | None:

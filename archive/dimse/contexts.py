@@ -5,19 +5,44 @@ A context is answered in this order:
 
 1. its abstract syntax is none of ours: 3, abstract syntax not supported;
 2. none of its transfer syntaxes is one for it: 4, transfer syntaxes not supported;
-3. else it is accepted, in one of them.
+3. node and person may do nothing in it, whatever the study, before this association ends: 1, user rejection. A storage
+   context serves two purposes: objects come, or where the requestor would be SCP, those of a C-GET leave;
+4. else it is accepted, in one of them.
+
+Whoever asks for a service and is given no context of it at all was refused, and the audit is told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from archive.dimse.extended import query_answer, retrieve_answer
-from archive.dimse.sop_classes import HIERARCHICAL_FIND, HIERARCHICAL_RETRIEVE, MESSAGES, STORAGE
+from archive.dimse.sop_classes import (
+    FIND,
+    GET,
+    HIERARCHICAL_FIND,
+    HIERARCHICAL_RETRIEVE,
+    MESSAGES,
+    MOVE,
+    STORAGE,
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+)
 from archive.upper_layer.negotiation import AssociationRequest, ContextResult, ProposedContext
+from auth.policy.model import Action
 from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, acceptable
 
-ACCEPTED, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 3, 4
+ACCEPTED, USER_REJECTION, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
+_ACTIONS: Final[Mapping[str, Action]] = {
+    VERIFICATION: Action.ECHO,
+    STORAGE_COMMITMENT: Action.COMMIT,
+    **dict.fromkeys(FIND, Action.QUERY),
+    **dict.fromkeys(GET, Action.RETRIEVE),
+    **dict.fromkeys(MOVE, Action.MOVE),
+}
+"""What each service that sends messages is for."""
+Ever: TypeAlias = Callable[[Action, str], bool]
+"""Whether an action with a SOP class may be permitted at all to whoever asks."""
 _MESSAGE_SYNTAXES: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG)
 _BIT_PRESERVING: Final = bytes((2, 0, 3, 0, 0, 0))
 """Level 2 (full), signatures bit preserving, no coercion (PS3.4 B.3.1)."""
@@ -32,6 +57,8 @@ class Agreed:
     contexts: tuple[ContextResult, ...]
     roles: dict[str, tuple[bool, bool]]
     extended: dict[str, bytes]
+    refused: tuple[Action, ...] = ()
+    """What was asked for and may never be done: no context of it was accepted."""
 
 
 class ContextNegotiation:
@@ -41,17 +68,41 @@ class ContextNegotiation:
         """``storage``: the SOP classes whose objects are kept."""
         self._storage = storage
 
-    def agreed(self, request: AssociationRequest) -> Agreed:
-        """The answer to everything that was proposed."""
-        results = tuple(self.result(context) for context in request.contexts)
+    def agreed(self, request: AssociationRequest, ever: Ever) -> Agreed:
+        """The answer to everything that was proposed, to one who may ``ever`` do so much."""
+        proposed = [(context, self.result(context)) for context in request.contexts]
+        gets = any(
+            result.result == ACCEPTED
+            and context.abstract_syntax in GET
+            and ever(Action.RETRIEVE, context.abstract_syntax)
+            for context, result in proposed
+        )
+        asked: dict[Action, bool] = {}
+        results: list[ContextResult] = []
+        for context, result in proposed:
+            if result.result == ACCEPTED:
+                uid = context.abstract_syntax
+                scu, scp = request.roles.get(uid, (True, False))
+                action = _ACTIONS.get(uid, Action.STORE)
+                permitted = (scu and ever(action, uid)) or (scp and uid in self._storage and gets)
+                if scu:
+                    asked[action] = asked.get(action, False) or permitted
+                if not permitted:
+                    result = _refused(context, USER_REJECTION)
+            results.append(result)
         accepted: dict[str, set[str]] = {}
         for context, result in zip(request.contexts, results, strict=True):
             if result.result == ACCEPTED:
                 accepted.setdefault(context.abstract_syntax, set()).add(result.transfer_syntax)
-        return Agreed(results, self._roles(request.roles, accepted), self._extended(request.extended, accepted))
+        return Agreed(
+            tuple(results),
+            self._roles(request.roles, accepted),
+            self._extended(request.extended, accepted),
+            tuple(action for action, permitted in asked.items() if not permitted),
+        )
 
     def result(self, context: ProposedContext) -> ContextResult:
-        """The answer to one proposed presentation context."""
+        """The answer to one proposed presentation context, whoever proposes it."""
         if context.abstract_syntax in self._storage:
             syntax = acceptable(list(context.transfer_syntaxes))
         elif context.abstract_syntax in MESSAGES:

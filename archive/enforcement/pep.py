@@ -163,6 +163,24 @@ class PolicyEnforcementPoint:
         """
         return self._scoped(Action.RECEIVE, destination, sop_class, asking=session)
 
+    def reach(self, session: AssociationSession) -> Callable[[Action, str], bool]:
+        """What the session may do at all with a SOP class, on whatever study, at whatever moment of this association.
+
+        No is certain; yes is no grant. Nothing is audited.
+        """
+        try:
+            request = self._request(Action.ASSOCIATE, session, None)
+        except NotInGoodStanding:
+            # Whoever is lost is told so by the operation itself, or loses the association.
+            return lambda action, sop_class: True
+
+        def ever(action: Action, sop_class: str) -> bool:
+            if sop_class in non_patient.SERVICES or sop_class in non_patient.CLASSES:
+                action = NON_PATIENT[action]
+            return self._engine.ever(replace(request, action=action, context={"sop_class": sop_class}))
+
+        return ever
+
     def redecide(self, grant: ScopedGrant, facts: StudyFacts) -> bool:
         """Does the policy itself permit this study, now, and hide nothing that the grant does not hide?
 

@@ -37,8 +37,8 @@ from auth.policy.evaluation import (
     residual,
 )
 from auth.policy.labelling import Labels, labels_of
-from auth.policy.loading import LoadedPolicies, load
-from auth.policy.model import NEEDS_A_PERSON, AccessRequest, Decision, Obligations, Residual
+from auth.policy.loading import LoadedPolicies, Reads, load
+from auth.policy.model import NEEDS_A_PERSON, AccessRequest, Action, Decision, Obligations, Residual
 from auth.policy.shadow import Report, Shadow
 from auth.policy.wording import obligation_lines, residual_lines, summary, verdict_lines
 
@@ -48,6 +48,8 @@ MAX_REMEMBERED: Final = 2048
 MAX_STUDIES_REMEMBERED: Final = 256
 """Kinds of studies, as far as policies tell them apart, of which a decision is remembered under one question."""
 
+_CHANGING: Final = frozenset({*CLOCK, "break_glass"})
+"""Circumstances that may be others before an association ends."""
 _NO_PERSON: Final = "no person: the roles of a node alone never allow it"
 Study: TypeAlias = tuple[str, Mapping[str, object]]
 """Study Instance UID and Cedar attributes."""
@@ -153,6 +155,20 @@ class PolicyEngine:
             beside[1].compare(request, "", live, other)
         return left
 
+    def ever(self, request: AccessRequest) -> bool:
+        """Whether these subjects may do it at any moment of their association, on any study, to any destination.
+
+        True also where a policy that concerns them reads what can still change. Never raises.
+        """
+        edition = self._edition
+        changing = _CHANGING if request.action is not Action.MOVE else _CHANGING | {"destination"}
+        if any(
+            reads.circumstances is None or reads.circumstances & changing
+            for reads in _concerned(edition.policies, request)
+        ):
+            return request.principal is not None or request.action not in NEEDS_A_PERSON
+        return all(left.constant is not False for left in _residuals(edition, request))
+
     @property
     def labels_objects(self) -> bool:
         """Whether there is any label rule."""
@@ -257,7 +273,7 @@ def _key(policies: LoadedPolicies, request: AccessRequest) -> object:
         destination and (destination.name, destination.roles),
         request.assurance,
         request.break_glass,
-        frozenset(request.context.items()),
+        frozenset(item for item in request.context.items() if read is None or item[0] in read),
         request.source if read is None or "source" in read else None,
         clock(request.moment) if timed and request.moment is not None else None,
     )
@@ -279,13 +295,7 @@ def _prepare(edition: _Edition, request: AccessRequest) -> _Prepared:
         decision = _united(policies, questions, verdicts)
         return _Prepared(questions, tuple(_as_residual(policies, verdict) for verdict in verdicts), decision)
     residuals = tuple(residual(policies, question) for question in questions)
-    roles = request.node.roles | (request.principal.roles if request.principal else frozenset())
-    concerned = [
-        reads
-        for reads in policies.reads
-        if (reads.roles is None or reads.roles & roles)
-        and (reads.actions is None or request.action.value in reads.actions)
-    ]
+    concerned = _concerned(policies, request)
     return _Prepared(
         questions,
         residuals,
@@ -293,6 +303,12 @@ def _prepare(edition: _Edition, request: AccessRequest) -> _Prepared:
         frozenset().union(*(reads.attributes for reads in concerned)),
         any(reads.names_studies for reads in concerned),
     )
+
+
+def _concerned(policies: LoadedPolicies, request: AccessRequest) -> list[Reads]:
+    """The policies that can matter to a request's subjects and its action."""
+    roles = request.node.roles | (request.principal.roles if request.principal else frozenset())
+    return [reads for reads in policies.reads if reads.concerns(roles, request.action)]
 
 
 def _readable(edition: _Edition, attribute: str) -> bool:

@@ -55,6 +55,14 @@ class Reads:
     attributes: frozenset[str]
     names_studies: bool
     """Whether it may tell two studies apart whose attributes are equal."""
+    circumstances: frozenset[str] | None
+    """Which parts of the context it reads; None: any may be."""
+
+    def concerns(self, roles: frozenset[str], action: Action) -> bool:
+        """Whether it can matter to subjects with these roles and an action."""
+        return (self.roles is None or bool(self.roles & roles)) and (
+            self.actions is None or action.value in self.actions
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,11 +326,12 @@ def _reads(policy: Any) -> Reads:
         _actions_asked(policy.action),
         frozenset(attributes),
         any(str(uid.type) == STUDY for uid in uids),
+        _circumstances(policy),
     )
 
 
-def _circumstances(policies: Mapping[str, Any]) -> frozenset[str] | None:
-    """The parts of the context that are read by name, unless it is also used as a whole."""
+def _circumstances(policies: Any) -> frozenset[str] | None:
+    """The parts of the context that one policy, or several, read by name; None where it is also used as a whole."""
     context = pst.Var("context")
     named: list[str] = []
     uses = 0

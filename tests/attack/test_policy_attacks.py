@@ -33,7 +33,7 @@ from tests.simulators.memory_channel import MemoryChannel, MemoryData, request
 from tests.simulators.retrieving import get_provider
 from tests.simulators.subjects import Unthrottled, node, person
 
-FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+FIND, GET, MOVE = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 3, 2))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def admission(world, at):
 def sweep(calling="WS1"):
     """An association request for every SOP class in every syntax, as far as one request can hold."""
     others = ("1.2.840.10008.1.1", "1.2.840.10008.1.20.1", "1.2.840.10008.5.1.4.31")
-    classes = [CT, FIND, GET, FIND[:-1] + "2", *others]
+    classes = [CT, FIND, GET, MOVE, *others]
     contexts = tuple(
         ProposedContext(2 * number + 1, uid, tuple(sorted(supported()))) for number, uid in enumerate(classes)
     )
@@ -127,14 +127,41 @@ def sweep(calling="WS1"):
     )
 
 
-def test_d07_a_sweep_of_presentation_contexts_does_not_tell_what_somebody_may_do(world):
-    """What is accepted is the same for every role; what a role lacks is refused one by one, in the audit."""
-    answers = set()
-    for role in ("modality", "radiologist", "researcher", "physician", "service"):
-        at = replace(node(role), identity=IdentityDemand.NONE)
-        admitted = admission(world, at).admit(Peer("127.0.0.7", 4000, True, b"c"), sweep())
-        answers.add(tuple((one.result, one.transfer_syntax) for one in admitted.answer.contexts))
-    assert len(answers) == 1
+ECHO, COMMIT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
+MAY = {
+    "modality": {CT, ECHO, COMMIT},
+    "radiologist": {ECHO, FIND, GET, MOVE},
+    "researcher": {ECHO, FIND, GET},
+    "physician": {FIND, GET},
+    "service": {ECHO},
+    "administrator": set(),
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_d07_a_sweep_of_presentation_contexts_is_given_those_of_services_that_it_may_use(world, role):
+    """And the rest is refused alike, and told; what the archive has no service for is no secret."""
+    who = person(role, physician_name="HOUSE^GREGORY")
+    agreed = ContextNegotiation().agreed(sweep(), world.pep.reach(world.admit(node(role), who)))
+    results = {
+        context.abstract_syntax: one.result for context, one in zip(sweep().contexts, agreed.contexts, strict=True)
+    }
+    assert {uid for uid, result in results.items() if result == 0} == MAY[role]
+    assert {result for uid, result in results.items() if uid not in MAY[role]} == {1, 3}
+    assert len(agreed.refused) == 6 - len(MAY[role])
+
+
+def test_d07_a_node_alone_is_given_nothing_that_needs_a_person_and_the_audit_is_told(world):
+    at = replace(node("modality", "radiologist"), identity=IdentityDemand.NONE)
+    admitted = admission(world, at).admit(Peer("127.0.0.7", 4000, True, b"c"), sweep())
+    given = {
+        uid.abstract_syntax
+        for uid, one in zip(sweep().contexts, admitted.answer.contexts, strict=True)
+        if not one.result
+    }
+    assert given == {CT, ECHO, COMMIT}
+    told = [event.action for event in world.trail.events if isinstance(event, AccessRefused)]
+    assert told == ["Query", "Retrieve", "Move"]
 
 
 @pytest.mark.parametrize("own", ["WS1", "CT1", "ER1"])

@@ -14,9 +14,11 @@ import ssl
 import struct
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from lxml import etree
+from pydicom import Dataset
 from typer.testing import CliRunner
 
 from archive.audit.events import TrailCheckpointed
@@ -28,13 +30,15 @@ from archive.home import Home
 from archive.lab.jwt_issuer import JwtIssuer
 from tests.simulators import audit_schemas
 from tests.simulators.memory_archive import encoded, image
-from tests.simulators.running_archive import PASSCODE, RunningArchive
+from tests.simulators.peers import storescp
+from tests.simulators.running_archive import PASSCODE, RunningArchive, free_port
 from tests.simulators.scu import (
     CT,
     EXPLICIT,
     IMPLICIT,
     STUDY_FIND,
     STUDY_GET,
+    STUDY_MOVE,
     VERIFICATION,
     Aborted,
     Refused,
@@ -48,7 +52,9 @@ pytestmark = pytest.mark.xdist_group("audit stories")
 
 HOST = "archive.example"
 OPERATOR = pwd.getpwuid(os.getuid()).pw_name
-DELETED = "DICOM Study Deleted"
+DELETED, ACCESSED = "DICOM Study Deleted", "DICOM Instances Accessed"
+COMMITMENT, INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
+PORT = free_port()
 LOGIN, QUERY = "User Authentication, Login", "Query"
 BEGIN, MOVED = "Begin Transferring DICOM Instances", "DICOM Instances Transferred"
 NODE, RESTRICTED = "Security Alert, Node Authentication", "Security Alert, Use of Restricted Function"
@@ -84,6 +90,15 @@ STORIES = {
     "get cancelled": [(LOGIN, 0, "alice"), (BEGIN, 0, "alice"), (MOVED, 0, "alice"), (MOVED, 4, "alice")],
     "get of what is not there": [(LOGIN, 0, "alice"), (QUERY, 0, "alice")],
     "get without a level": [(LOGIN, 0, "alice"), (QUERY, 4, "alice")],
+    "move": [(LOGIN, 0, "alice"), (BEGIN, 0, "alice"), (MOVED, 0, "alice")],
+    "move denied": [(LOGIN, 0, "carol"), (RESTRICTED, 4, "carol")],
+    "move to a node that may not receive": [(LOGIN, 0, "alice"), (RESTRICTED, 4, "alice")],
+    "move to a node that is not there": [(LOGIN, 0, "alice"), (BEGIN, 0, "alice"), (MOVED, 4, "alice")],
+    "move to nobody who is registered": [(LOGIN, 0, "alice"), (QUERY, 4, "alice")],
+    "commitment": [(NODE, 0, "CT1"), (ACCESSED, 0, "CT1")],
+    "commitment of what is not there": [(NODE, 0, "CT1"), (ACCESSED, 4, "CT1")],
+    "commitment of both": [(NODE, 0, "CT1"), (ACCESSED, 0, "CT1"), (ACCESSED, 4, "CT1")],
+    "commitment denied": [(LOGIN, 0, "carol"), (RESTRICTED, 4, "carol")],
     "refused: handshake without certificate": [(NODE, 8, "address")],
     "refused: no association request": [(NODE, 8, "address")],
     "refused: protocol version": [(NODE, 4, "WS1")],
@@ -111,7 +126,7 @@ STORIES = {
     "operator takes a label off": [(LABELS, 0, "operator")],
     "operator holds a study": [(LABELS, 0, "operator")],
     "operator releases a study": [(LABELS, 0, "operator")],
-    "operator deletes an object": [("DICOM Instances Accessed", 0, "operator")],
+    "operator deletes an object": [(ACCESSED, 0, "operator")],
     "operator deletes a study": [(DELETED, 0, "operator")],
     "operator restores a study": [(LABELS, 0, "operator")],
     "operator erases a study": [(DELETED, 0, "operator"), (DELETED, 0, "operator")],
@@ -138,7 +153,8 @@ PERSONS = [
     ("adam", "administrator"),
     ("nora",),
 ]
-EVERYTHING = [(VERIFICATION, [IMPLICIT]), (CT, [EXPLICIT]), (STUDY_FIND, [IMPLICIT]), (STUDY_GET, [IMPLICIT])]
+ECHO, STORE, FIND = [(VERIFICATION, [IMPLICIT])], [(CT, [EXPLICIT])], [(STUDY_FIND, [IMPLICIT])]
+GET = [(STUDY_GET, [IMPLICIT]), *STORE]
 STUDY_UID, PATIENT_NAME = 0x0020000D, 0x00100010
 
 
@@ -165,6 +181,8 @@ class House:
             words = [word for role in roles for word in ("--role", role)]
             material = str(self.archive.folder / "nodes" / title)
             self.verb("node", "add", title, "--issue", material, "--identity", demand, *words)
+        self.archive.enrol("PACS2", "radiologist", port=PORT)
+        self.archive.enrol("CT2", "modality", port=PORT)
         self.do("node.remove", ae_title="GONE")
         for name, *roles in PERSONS:
             words = [word for role in roles for word in ("--role", role)]
@@ -192,9 +210,9 @@ class House:
         return [render(record, AuditSource("STRONGROOM", HOST)) for record in new]
 
     def at(self, title: str, name: str | None = None, **options: object) -> Requestor:
-        """An association from a node, with a person of the house; each from an address of its own."""
+        """An association from a node, with a person of the house, for an echo; each from an address of its own."""
         self.sources += 1
-        settings = {"user": self.users.get(name or ""), "contexts": EVERYTHING} | options
+        settings = {"user": self.users.get(name or ""), "contexts": ECHO} | options
         return self.archive.requestor(title, source=f"127.0.1.{self.sources}", **settings)
 
 
@@ -209,26 +227,33 @@ def house(tmp_path_factory):
         yield house
 
 
+@contextlib.contextmanager
+def proposing(requestor):
+    """An association, whose operation does not take place where no context was accepted for it."""
+    with contextlib.suppress(LookupError), requestor as peer:
+        yield peer
+
+
 def store(house, who, number=1, data=None, title="WS1", study=1):
     dataset = image(study, 1, number)
-    with house.at(title, who) as peer:
+    with proposing(house.at(title, who, contexts=STORE)) as peer:
         peer.store(CT, dataset.SOPInstanceUID, encoded(dataset) if data is None else data)
 
 
 def store_half(house):
-    with house.at("WS1", "mike") as peer:
+    with house.at("WS1", "mike", contexts=STORE) as peer:
         peer._send(peer.context_of(CT), peer._request_command(CT, 1, True, (0x1000, b"1.2.9.1.1\0")))
         peer._socket.sendall(struct.pack(">BxLLBB", 4, 106, 102, peer.context_of(CT), 0) + encoded(image(9))[:100])
         peer._socket.shutdown(socket.SHUT_RDWR)
 
 
 def find(house, who, keys, title="WS1"):
-    with house.at(title, who) as peer:
+    with proposing(house.at(title, who, contexts=FIND)) as peer:
         peer.find(STUDY_FIND, keys)
 
 
 def find_and_cancel(house):
-    with house.at("WS1", "alice") as peer:
+    with house.at("WS1", "alice", contexts=FIND) as peer:
         peer.begin(STUDY_FIND, 0x20, identifier("STUDY", {STUDY_UID: ""}))
         cancel(peer, STUDY_FIND)
         while peer.receive().status in {0xFF00, 0xFF01}:
@@ -236,13 +261,13 @@ def find_and_cancel(house):
 
 
 def get(house, who, *studies):
-    with house.at("WS1", who, scp_roles=(CT,)) as peer:
+    with proposing(house.at("WS1", who, contexts=GET, scp_roles=(CT,))) as peer:
         peer.get(STUDY_GET, identifier("STUDY", {STUDY_UID: "\\".join(studies)}))
 
 
 def get_until(house, then):
     """A retrieval of two objects whose peer does something else with the first."""
-    with contextlib.suppress(Aborted, OSError), house.at("WS1", "alice", scp_roles=(CT,)) as peer:
+    with contextlib.suppress(Aborted, OSError), house.at("WS1", "alice", contexts=GET, scp_roles=(CT,)) as peer:
         peer.begin(STUDY_GET, 0x10, identifier("STUDY", {STUDY_UID: "1.2.1"}))
         first = peer.receive()
         then(peer, first)
@@ -256,6 +281,36 @@ def vanish(peer, first):
     while peer.receive().number(0x100) != 0x01:
         pass
     peer._socket.shutdown(socket.SHUT_RDWR)
+
+
+def move(house, who, destination):
+    with proposing(house.at("WS2", who, contexts=[(STUDY_MOVE, [IMPLICIT])])) as peer:
+        return peer.move(STUDY_MOVE, identifier("STUDY", {STUDY_UID: "1.2.1"}), destination)[-1].status
+    return None
+
+
+def moved_to_a_peer(house):
+    folder = house.archive.folder
+    with storescp(folder / "nodes" / "PACS2", PORT, folder / "taken"):
+        assert move(house, "alice", "PACS2") == 0
+
+
+def commit(house, title, who, *uids):
+    """Ask for storage commitment, and wait for the result on the same association."""
+    asked = Dataset()
+    asked.TransactionUID, asked.ReferencedSOPSequence = f"2.25.{uuid4().int}", [Dataset() for _ in uids]
+    for item, uid in zip(asked.ReferencedSOPSequence, uids, strict=True):
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT, uid
+    with proposing(house.at(title, who, contexts=[(COMMITMENT, [IMPLICIT])])) as peer:
+        context = peer.context_of(COMMITMENT)
+        named = (0x3, COMMITMENT.encode()), (0x1001, INSTANCE.encode())
+        fields = (0x100, b"\x30\1"), (0x110, b"\1\0"), (0x800, b"\1\0"), (0x1008, b"\1\0")
+        peer._send(context, command(*sorted((*named, *fields))))
+        peer.send_data(context, encoded(asked, IMPLICIT))
+        assert peer.receive().status == 0
+        report = peer.receive()
+        answer = (0x100, b"\0\x81"), (0x120, report.fields[0x110]), (0x800, b"\1\1"), (0x900, b"\0\0")
+        peer._send(context, command((0x2, COMMITMENT.encode()), *answer))
 
 
 def cancel_and_answer(peer, first):
@@ -323,7 +378,7 @@ def present(house, token, *titles):
 
 
 def echo(house, title, who=None):
-    with house.at(title, who) as peer:
+    with proposing(house.at(title, who)) as peer:
         peer.echo()
 
 
@@ -362,6 +417,15 @@ HAPPEN = {
     "get cancelled": lambda house: get_until(house, cancel_and_answer),
     "get of what is not there": lambda house: get(house, "alice", "9.9"),
     "get without a level": lambda house: broken_get(house),
+    "move": moved_to_a_peer,
+    "move denied": lambda house: move(house, "carol", "PACS2"),
+    "move to a node that may not receive": lambda house: move(house, "alice", "CT2"),
+    "move to a node that is not there": lambda house: move(house, "alice", "PACS2"),
+    "move to nobody who is registered": lambda house: move(house, "alice", "NOBODY"),
+    "commitment": lambda house: commit(house, "CT1", None, "1.2.1.1.1"),
+    "commitment of what is not there": lambda house: commit(house, "CT1", None, "1.2.9.9.9"),
+    "commitment of both": lambda house: commit(house, "CT1", None, "1.2.1.1.1", "1.2.9.9.9"),
+    "commitment denied": lambda house: commit(house, "WS2", "carol", "1.2.1.1.1"),
     "refused: handshake without certificate": no_certificate,
     "refused: no association request": no_request,
     "refused: protocol version": lambda house: altered(house, b"\0\1\0\0STRONGROOM", b"\0\2\0\0STRONGROOM"),
@@ -406,7 +470,7 @@ HAPPEN = {
 
 
 def broken_get(house):
-    with house.at("WS1", "alice") as peer:
+    with house.at("WS1", "alice", contexts=GET, scp_roles=(CT,)) as peer:
         peer.get(STUDY_GET, NO_LEVEL)
 
 

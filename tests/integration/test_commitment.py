@@ -145,9 +145,9 @@ def test_a_transaction_uid_that_is_in_use_fails_every_reference_of_the_second_re
     assert event_type == 2 and failed(information) == {"1.2.1.1.2": 0x0131}
 
 
-def test_a_node_without_the_right_to_ask_is_0124_and_told(archive):
-    status, _, _ = Modality(archive, "WS1").ask([(CT, "1.2.1.1.1")])
-    assert status == 0x0124
+def test_a_node_without_the_right_to_ask_is_given_no_context_and_told(archive):
+    with archive.requestor("WS1", contexts=[(StorageCommitmentPushModel, [EXPLICIT])]) as workstation:
+        assert workstation.accepted == {}
     assert archive.told("access-refused")[-1]["action"] == "Commit"
 
 

@@ -125,10 +125,11 @@ def test_a_destination_that_may_receive_nothing_is_0124(hospital):
     assert (denied["action"], denied["actor"]["person"]) == ("Receive", "alice")
 
 
-def test_who_may_not_move_is_0124_whatever_the_destination(hospital):
-    for title in ("ELSEWHERE", "PACS2"):
-        (final,), told = hospital.move(title, who="bob")
-        assert final.status == 0x0124 and [facts["action"] for facts in told["access-refused"]] == ["Move"]
+def test_who_may_not_move_is_given_no_context_for_it_and_told(hospital):
+    before = len(hospital.archive.told("access-refused"))
+    with hospital.workstation("bob") as requestor:
+        assert requestor.accepted == {}
+    assert [facts["action"] for facts in hospital.archive.told("access-refused")[before:]] == ["Move"]
 
 
 def test_a_destination_that_is_away_fails_every_object_and_lists_them(hospital):

@@ -72,11 +72,10 @@ def test_they_are_moved_to_a_node_that_may_receive_them_and_to_no_other(archive,
     assert [facts["study"]["sop_classes"] for facts in stored] == [{definitions.HANGING_PROTOCOL: 1}] * 2
 
 
-def test_a_radiologist_neither_finds_nor_stores_them(archive):
+def test_a_radiologist_is_given_no_context_for_them(archive):
     with archive.requestor("WS1", user=archive.users["rob"], contexts=CONTEXTS) as workstation:
-        found, final = workstation.find(definitions.HANGING_FIND, keys(uid=""))
-        assert (found, final.status) == ([], 0x0124)
-        assert workstation.store(definitions.PALETTE, "1.2.826.39.9", encoded(palette(9))).status == 0x0124
+        assert workstation.accepted == {}
+    assert {facts["action"] for facts in archive.told("access-refused")[-4:]} == {"Store", "Query", "Retrieve", "Move"}
 
 
 def test_they_are_in_ledger_and_audit_and_there_again_after_a_rebuild(archive):

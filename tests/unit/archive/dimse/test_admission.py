@@ -34,12 +34,13 @@ from auth.identity.username import AssertedUsers
 from auth.ports import NodeRecord, UserRecord
 from auth.principal import IdentityDemand
 from storage.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from tests.simulators.memory_archive import CT, World
+from tests.simulators.memory_archive import CT, POLICIES, World
 from tests.simulators.subjects import Unthrottled, node
 
 VERIFICATION = "1.2.840.10008.1.1"
 FIND, GET, MOVE = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 3, 2))
 JPEG, JPEG_2000 = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90"
+MR = "1.2.840.10008.5.1.4.1.1.4"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 PEER = Peer("127.0.0.7", 4000, True, b"certificate")
 GOOD = UserIdentityItem(2, True, b"alice", b"correct horse")
@@ -91,6 +92,11 @@ class Door:
     def set_node(self, **changes):
         self.verifier.node = replace(self.verifier.node, **changes)
         self.world.nodes.nodes["WS1"] = NodeRecord(self.verifier.node)
+
+    def employ(self, *roles):
+        """Give node and person these roles instead."""
+        self.set_node(roles=frozenset(roles))
+        self.world.users.users["alice"] = UserRecord("alice", frozenset(roles), {}, _HASH)
 
     def admit(self, peer=PEER, **changes):
         return self.admission.admit(peer, replace(REQUEST, **changes))
@@ -298,6 +304,7 @@ def test_the_rejection_is_ten_bytes_as_ps38_has_them(door):
     ],
 )
 def test_each_context_has_its_own_answer(door, abstract, proposed, result, syntax):
+    door.employ("radiologist", "modality")
     answer = door.admit(contexts=(ProposedContext(3, abstract, proposed),)).answer
     ((context_id, given, chosen),) = [(c.context_id, c.result, c.transfer_syntax) for c in answer.contexts]
     assert (context_id, given, chosen) == (3, result, syntax)
@@ -316,6 +323,7 @@ def test_the_scp_role_is_given_for_storage_classes_that_asked_and_for_nothing_el
 
 
 def test_level_2_is_answered_where_asked_with_bit_preservation_where_every_context_is_explicit(door):
+    door.employ("radiologist", "modality")
     offer = {CT: bytes((3, 0, 0, 0, 2, 0)), VERIFICATION: b"\x01"}
     explicit = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)), ProposedContext(3, VERIFICATION, (EXPLICIT_LITTLE,)))
     assert door.admit(contexts=explicit, extended=offer).answer.extended == {CT: bytes((2, 0, 3, 0, 0, 0))}
@@ -368,5 +376,68 @@ def test_a_private_storage_class_is_accepted_where_the_settings_name_it():
     named = ContextNegotiation(storage_classes(("1.2.826.0.1.77",)))
     assert named.result(proposed).result == 0
     contexts, roles = (ProposedContext(1, "1.2.826.0.1.77", (EXPLICIT_LITTLE,)),), {"1.2.826.0.1.77": (True, True)}
-    agreed = named.agreed(replace(REQUEST, contexts=contexts, roles=roles, extended={"1.2.826.0.1.77": bytes(6)}))
+    request = replace(REQUEST, contexts=contexts, roles=roles, extended={"1.2.826.0.1.77": bytes(6)})
+    agreed = named.agreed(request, lambda action, uid: True)
     assert agreed.roles == roles and agreed.extended == {"1.2.826.0.1.77": bytes((2, 0, 3, 0, 0, 0))}
+
+
+def results(answer):
+    return {context.context_id: context.result for context in answer.contexts}
+
+
+def test_a_service_that_is_never_permitted_is_1_and_told_once_beside_the_login(door):
+    contexts = (
+        ProposedContext(1, VERIFICATION, (EXPLICIT_LITTLE,)),
+        ProposedContext(3, CT, (EXPLICIT_LITTLE,)),
+        ProposedContext(5, MR, (EXPLICIT_LITTLE,)),
+        ProposedContext(7, CT, ("1.2.3",)),
+        ProposedContext(9, FIND, (EXPLICIT_LITTLE,)),
+    )
+    assert results(door.admit(contexts=contexts).answer) == {1: 0, 3: 1, 5: 1, 7: 4, 9: 0}
+    login, refused = door.world.trail.events
+    assert isinstance(login, UserAuthenticated) and isinstance(refused, AccessRefused)
+    assert (refused.action, refused.actor.person) == ("Store", "alice")
+
+
+def test_a_storage_context_is_accepted_for_what_a_c_get_sends_and_for_nothing_else(door):
+    contexts = (ProposedContext(1, CT, (EXPLICIT_LITTLE,)), ProposedContext(3, GET, (EXPLICIT_LITTLE,)))
+    answer = door.admit(contexts=contexts, roles={CT: (False, True)}).answer
+    assert results(answer) == {1: 0, 3: 0} and answer.roles == {CT: (False, True)}
+    assert results(door.admit(contexts=contexts[:1], roles={CT: (False, True)}).answer) == {1: 1}
+    door.employ("modality")
+    assert results(door.admit(contexts=contexts, roles={CT: (False, True)}).answer) == {1: 1, 3: 1}
+    assert results(door.admit(contexts=contexts, roles={CT: (True, True)}).answer) == {1: 0, 3: 1}
+
+
+def test_a_role_whose_studies_are_none_at_present_is_given_its_contexts(door):
+    door.employ("researcher")
+    answer = door.admit(contexts=(ProposedContext(1, FIND, (EXPLICIT_LITTLE,)),)).answer
+    assert results(answer) == {1: 0}
+
+
+def test_what_breaking_the_glass_may_open_is_not_closed_at_the_door(door):
+    door.employ("emergency")
+    contexts = tuple(ProposedContext(number, uid, (EXPLICIT_LITTLE,)) for number, uid in ((1, FIND), (3, GET), (5, CT)))
+    assert results(door.admit(contexts=contexts).answer) == {1: 0, 3: 0, 5: 1}
+
+
+@pytest.mark.parametrize(
+    ("condition", "result"),
+    [
+        ("context has time && context.time < 100", 0),
+        ('context has destination && context.destination in Role::"r"', 0),
+        ("context.tls == false", 1),
+        ('context has sop_class && context.sop_class == "1.2.3"', 1),
+        ('context has sop_class && context.sop_class == "1.2.840.10008.5.1.4.1.2.2.2"', 0),
+    ],
+)
+def test_only_what_nothing_can_change_closes_a_context(door, tmp_path, condition, result):
+    text = '@id("a") permit (principal in Role::"r", action == Action::"Associate", resource);'
+    text += f'@id("m") permit (principal in Role::"r", action == Action::"Move", resource) when {{ {condition} }};'
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "schema.cedarschema").write_bytes((POLICIES / "schema.cedarschema").read_bytes())
+    (folder / "one.cedar").write_text(text)
+    door.world.pep._engine.reload(folder)
+    door.employ("r")
+    assert results(door.admit(contexts=(ProposedContext(1, MOVE, (EXPLICIT_LITTLE,)),)).answer) == {1: result}
