@@ -118,16 +118,16 @@ def recent(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the last refusals in words, each with the command that would admit it."""
+    """Show the last refusals in words, each with the command that would admit it; those alike are one."""
     from archive.cli.refusals import last_refusals
     from archive.cli.trails import records_of
 
     refusals = last_refusals(records_of(home_of(home)), limit)
     if as_json:
-        print_json([{"time": it.time, "what": it.what, "command": it.command} for it in refusals])
+        print_json([{"time": it.time, "what": it.what, "command": it.command, "count": it.count} for it in refusals])
         return
     for refusal in refusals:
-        say(visible(f"{refusal.time}  {refusal.what}"))
+        say(visible(f"{refusal.time}  {refusal.words}"))
         if refusal.command:
             say(visible(f"    {refusal.command}"))
 

@@ -3,13 +3,12 @@
 Names in them were claimed by strangers: a command is quoted for the shell, and it is for a person to read first.
 """
 
-import shlex
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from archive.audit.trail_format import TrailRecord
+from archive.cli.admitting import admit_node, admit_person, ask_policy
 
 _NODE: Final = "node-refused"
 _USER: Final = "user-authenticated"
@@ -18,18 +17,33 @@ _ACCESS: Final = "access-refused"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One refusal."""
+    """One refusal, or several alike."""
 
     time: str
+    """Of the last."""
     what: str
     command: str
     """Empty where no command would change it."""
+    count: int = 1
+
+    @property
+    def words(self) -> str:
+        """What was refused, and how often."""
+        return self.what if self.count == 1 else f"{self.what} ({self.count} times)"
 
 
 def last_refusals(records: Iterable[TrailRecord], limit: int) -> list[Refusal]:
-    """The newest refusals, newest first."""
-    recent = deque((record for record in records if _refused(record)), maxlen=limit)
-    return [_in_words(record) for record in reversed(recent)]
+    """The newest refusals, newest first, those alike as one."""
+    recent: dict[str, Refusal] = {}
+    for record in records:
+        if not _refused(record):
+            continue
+        refusal = _in_words(record)
+        before = recent.pop(refusal.what, None)
+        recent[refusal.what] = replace(refusal, count=refusal.count + (before.count if before else 0))
+        if len(recent) > limit:
+            del recent[next(iter(recent))]
+    return list(reversed(recent.values()))
 
 
 def _refused(record: TrailRecord) -> bool:
@@ -41,55 +55,23 @@ def _in_words(record: TrailRecord) -> Refusal:
     actor = facts.get("actor", {})
     who = _who(actor)
     reason = facts.get("reason", "") or "no reason given"
+    count = int(facts.get("repeated", {}).get("count", 1))
     match record.kind:
         case "node-refused":
             presented = f", presenting {facts['certificate']}" if facts.get("certificate") else ""
-            return Refusal(record.time, f"{who}{presented}: {reason}", _admit_node(actor))
+            return Refusal(record.time, f"{who}{presented}: {reason}", admit_node(actor, reason), count)
         case "user-authenticated":
             claimed = facts.get("claimed", "")
             person = f"{claimed} at {who}" if claimed else who
-            return Refusal(record.time, f"{person}: {reason}", _admit_user(claimed, actor))
+            return Refusal(record.time, f"{person}: {reason}", admit_person(claimed, actor, reason), count)
         case _:
             person = f"{actor['person']} at {who}" if actor.get("person") else who
             study = f" on study {facts['study_uid']}" if facts.get("study_uid") else ""
-            return Refusal(record.time, f"{person}: {facts.get('action', '')}{study} denied: {reason}", _ask_why(facts))
+            what = f"{person}: {facts.get('action', '')}{study} denied: {reason}"
+            return Refusal(record.time, what, ask_policy(facts), count)
 
 
 def _who(actor: dict[str, Any]) -> str:
     title = actor.get("node") or actor.get("ae_title")
     address = actor.get("address")
     return f"{title or 'a stranger'} from {address}" if address else str(title or "a stranger")
-
-
-def _admit_node(actor: dict[str, Any]) -> str:
-    if actor.get("node") and actor.get("ae_title") not in (None, actor["node"]):
-        # A known node that called under another title: the title is what is missing.
-        return (
-            f"strongroom node remove {_quoted(actor['node'])}; strongroom node add {_quoted(actor['node'])} "
-            f"--certificate PEM --ae {_quoted(actor['ae_title'])} --role ROLE"
-        )
-    return f"strongroom node add {_quoted(actor.get('ae_title') or 'AE_TITLE')} --certificate PEM --role ROLE"
-
-
-def _admit_user(claimed: str, actor: dict[str, Any]) -> str:
-    if claimed:
-        name = _quoted(claimed)
-        return f"strongroom user add {name} --role ROLE --passcode-file -, or strongroom user passcode {name}"
-    node = _quoted(actor.get("node") or actor.get("ae_title") or "AE_TITLE")
-    return (
-        f"strongroom node remove {node}; strongroom node add {node} --certificate PEM --identity optional --role ROLE"
-    )
-
-
-def _ask_why(facts: dict[str, Any]) -> str:
-    actor = facts.get("actor", {})
-    if not actor.get("node") or not facts.get("action"):
-        return ""
-    words = ["strongroom", "policy", "explain", facts["action"], "--node", actor["node"]]
-    words += ["--user", actor["person"]] if actor.get("person") else []
-    words += ["--study", facts["study_uid"]] if facts.get("study_uid") else []
-    return shlex.join(words)
-
-
-def _quoted(word: str) -> str:
-    return shlex.quote(word)
