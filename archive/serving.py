@@ -14,6 +14,7 @@ from types import TracebackType
 import structlog
 
 from archive.audit.events import (
+    Actor,
     ApplicationStarted,
     ApplicationStopped,
     NetworkEntered,
@@ -51,6 +52,7 @@ from archive.services.destinations import Destinations
 from archive.services.glass import GlassService, GlassWatch
 from archive.services.query import QueryService
 from archive.services.rejection import RejectionService
+from archive.services.removal import RemovalService
 from archive.services.retrieve import RetrievalRecords, RetrieveService
 from archive.services.store import StoreService
 from archive.settings import INSECURE, SHOW
@@ -250,7 +252,18 @@ def _tending(archive: Archive, nodes: BelievedNodes, withdraw: Callable[[], None
         audit=archive.audit,
         metrics=archive.metrics,
         clock=now,
+        erase=lambda: _erase_due(archive),
     )
+
+
+def _erase_due(archive: Archive) -> int:
+    """Erase what was deleted long enough ago, as the settings say; how many objects."""
+    days = archive.settings.deletion.erase_after_days
+    if not days or archive.repository.rebuilding:
+        return 0
+    before = (now() - timedelta(days=days)).isoformat()
+    # Nobody asks for it now: the archive does what it was set up to do.
+    return RemovalService(archive.repository).erase_due(Actor(), before)
 
 
 def _people(archive: Archive) -> People:

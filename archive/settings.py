@@ -146,6 +146,8 @@ class DeletionSettings:
 
     quality_notes: str = HIDE
     """What a rejection note for quality reasons does: ``hide`` its objects, or ``show`` them with the note."""
+    erase_after_days: int = 0
+    """So long after it was taken away an object is erased by itself, unless its study is on hold; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "storage.reserve_bytes": (0, 2**50),
     "storage.processes": (0, 64),
     "commitment.retry_seconds": (1, 604_800),
+    "deletion.erase_after_days": (0, 36_500),
     "trail.timestamp_seconds": (0.1, 60),
     "tls.ocsp_seconds": (0.1, 60),
     "tls.reload_seconds": (1, 3_600),

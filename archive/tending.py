@@ -1,5 +1,5 @@
 """What a serving archive looks after by itself, in one thread: files of TLS that change, nodes that are good no more,
-and certificates that end.
+certificates that end, and objects whose time to be erased has come.
 
 Each look is cheap, and none of them stops the others: what fails is told, and looked at again.
 """
@@ -18,9 +18,11 @@ from archive.certificates import Held, Lasting
 from archive.errors import ArchiveError, AuditUnavailable
 from archive.metrics import Metrics
 from auth.errors import AuthError
+from storage.errors import StorageError
 
-_log = structlog.get_logger("strongroom.tls")
+_log = structlog.get_logger("strongroom.tending")
 _TICK_SECONDS: Final = 1.0
+_ERASED_EACH_SECONDS: Final = 3_600.0
 _WARNED_AGAIN: Final = timedelta(days=1)
 
 
@@ -63,6 +65,7 @@ class Tending:
         audit: AuditRecorder,
         metrics: Metrics,
         clock: Callable[[], datetime],
+        erase: Callable[[], int],
     ) -> None:
         """Prepare.
 
@@ -77,6 +80,7 @@ class Tending:
             audit: where that is told.
             metrics: where it is counted.
             clock: aware times.
+            erase: destroys what was taken away long enough ago; how many objects.
         """
         self._files, self._reload, self._reload_seconds = files, reload, reload_seconds
         self._generation, self._withdraw = generation, withdraw
@@ -86,6 +90,8 @@ class Tending:
         self._known_generation = generation()
         self._swept = time.monotonic()
         self._warned: datetime | None = None
+        self._erase = erase
+        self._erased: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tending", daemon=True)
 
@@ -115,10 +121,10 @@ class Tending:
 
     def _run(self) -> None:
         while True:
-            for look in (self._look_at_files, self._look_at_nodes, self._look_at_ends):
+            for look in (self._look_at_files, self._look_at_nodes, self._look_at_ends, self._look_at_removed):
                 try:
                     look()
-                except (ArchiveError, AuthError, OSError) as error:
+                except (ArchiveError, AuthError, StorageError, OSError) as error:
                     _log.warning("not looked after", what=look.__name__.strip("_"), error=str(error))
                 except Exception:  # noqa: BLE001 -- the next second may go better, and the thread is needed
                     _log.exception("not looked after", what=look.__name__.strip("_"))
@@ -150,6 +156,14 @@ class Tending:
             state = one.state(now, self._warn)
             if state in (Lasting.SOON, Lasting.OVER) and (one.until is None or state is not Lasting.OVER):
                 self._tell(one, state)
+
+    def _look_at_removed(self) -> None:
+        if self._erased is not None and time.monotonic() - self._erased < _ERASED_EACH_SECONDS:
+            return
+        self._erased = time.monotonic()
+        count = self._erase()
+        if count:
+            _log.info("objects that were taken away long enough ago are erased", objects=count)
 
     def _tell(self, one: Held, state: Lasting) -> None:
         whose = f"of node {one.name}" if one.of_node else one.name

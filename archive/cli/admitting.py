@@ -42,10 +42,7 @@ _FACILITY: Final = "facility/"
 PEOPLE: Final = (
     ("wrong passcode", "strongroom user passcode {name}"),
     ("nobody vouches for this name", "strongroom user add {name} --role ROLE --passcode-file -"),
-    (
-        "the user is disabled",
-        "strongroom user remove {name}; strongroom user add {name} --role ROLE --passcode-file -",
-    ),
+    ("the user is disabled", "strongroom user disable {name} --undo"),
     ("bare user names are not believed", _with(_ANEW, "--certificate PEM --asserts-users ROLE")),
     ("may assert none of the user's roles", _with(_ANEW, "--certificate PEM --asserts-users ROLE")),
     ("must say who is at it", _with(_ANEW, "--certificate PEM --identity optional")),

@@ -18,9 +18,7 @@ def plan_find(model: InformationModel, keys: Iterable[QueryKey], options: QueryO
     return matching.plan_find(model, keys, options)
 
 
-def plan_retrieve(
-    model: InformationModel, keys: Iterable[QueryKey], *, relational: bool = False
-) -> RetrieveQuery:
+def plan_retrieve(model: InformationModel, keys: Iterable[QueryKey], *, relational: bool = False) -> RetrieveQuery:
     """A C-GET or C-MOVE. Raises `IdentifierInvalid`."""
     if isinstance(model, NonPatientModel):
         return single_level.plan_retrieve(model, keys)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+import psycopg
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -15,6 +16,7 @@ from storage.crypto.keyring import Keyring
 from storage.identifiers import uid
 from storage.index.engine import IndexEngine
 from storage.index.facts import FactsSeal
+from storage.index.postgresql import open_postgresql
 from storage.ingest.intake import IntakesHere, IntakeTools
 from storage.instance import DeclaredInstance, GivenLabels, SealedInstance, StoreReceipt
 from storage.integrity.signature import Signer
@@ -22,6 +24,7 @@ from storage.ports import BlobStore, CommitJournal, LedgerEntry
 from storage.repository import Parts, Repository
 from storage.transfer_syntax import EXPLICIT_LITTLE
 from tests.simulators.certificates import make
+from tests.simulators.index_dump import Dump, index_dump, postgresql_dump
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PROVENANCE = {"actor": {"node": "CT1"}, "study": {"patient_name": "Müller^Änne"}}
@@ -109,10 +112,12 @@ class MemoryJournal:
 
 
 class ObjectStore:
-    """One folder and, once `start`ed, its repository. ``reserve`` is in bytes."""
+    """One folder and, once `start`ed, its repository. ``reserve`` is in bytes; ``database`` the URL of an index in
+    PostgreSQL, which is a file of the folder otherwise."""
 
-    def __init__(self, folder: Path, *, reserve: int = 0) -> None:
+    def __init__(self, folder: Path, *, reserve: int = 0, database: str | None = None) -> None:
         self.folder = folder
+        self.database = database
         folder.mkdir(exist_ok=True)
         self.keyring_path = folder / "keyring.json"
         self.keyring = Keyring.create(self.keyring_path)
@@ -130,7 +135,11 @@ class ObjectStore:
         journal: CommitJournal | None = None,
     ) -> Repository:
         """A repository as the composition root makes one; ``blobs`` may put something in front of the real store."""
-        engine = IndexEngine.open(self.index, seal=FactsSeal(self.keyring.ledger_key))
+        seal = FactsSeal(self.keyring.ledger_key)
+        if self.database is None:
+            engine = IndexEngine.open(self.index, seal=seal)
+        else:
+            engine = open_postgresql(self.database, seal=seal)
         self._open.append(engine)
         self.blobs = FilesystemBlobs(self.folder / "blobs", reserve_bytes=self.reserve)
         kept = blobs(self.blobs)
@@ -139,6 +148,19 @@ class ObjectStore:
         repository = Repository.start(parts, clock=lambda: datetime.now(UTC))
         self._open.append(repository)
         return repository
+
+    def dump(self) -> Dump:
+        """The whole content of its index."""
+        return index_dump(self.index) if self.database is None else postgresql_dump(self.database)
+
+    def lose_index(self) -> None:
+        """Have no index any more, while nothing is started."""
+        if self.database is not None:
+            with psycopg.connect(self.database) as connection:
+                connection.execute("DROP SCHEMA public CASCADE")
+                connection.execute("CREATE SCHEMA public")
+        for path in self.folder.glob(f"{self.index.name}*"):
+            path.unlink()
 
     def stop(self) -> None:
         """Close whatever was started, in the order of the composition root."""

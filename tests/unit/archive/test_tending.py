@@ -10,6 +10,7 @@ from archive.errors import AuditUnavailable
 from archive.metrics import Metrics
 from archive.tending import Files, Tending
 from auth.errors import AuthorityError
+from storage.errors import StoreReadOnly
 from tests.simulators.acceptor import wait_until
 from tests.simulators.certificates import make
 from tests.simulators.memory_archive import Trail
@@ -21,7 +22,7 @@ class Tended:
     def __init__(self, folder, held=(), *, fails=False):
         self.file = folder / "server.pem"
         self.file.write_bytes(b"one")
-        self.reloads, self.withdrawals, self.generation = 0, 0, 1
+        self.reloads, self.withdrawals, self.generation, self.erasures = 0, 0, 1, 0
         self.fails, self.held = fails, list(held)
         self.trail, self.metrics = Trail(), Metrics()
         self.tending = Tending(
@@ -35,6 +36,7 @@ class Tended:
             audit=self.trail,
             metrics=self.metrics,
             clock=lambda: datetime.now(UTC),
+            erase=self.erase,
         )
 
     def reload(self):
@@ -44,6 +46,10 @@ class Tended:
 
     def withdraw(self):
         self.withdrawals += 1
+
+    def erase(self):
+        self.erasures += 1
+        raise StoreReadOnly("a disk has failed")
 
 
 @pytest.fixture
@@ -109,6 +115,11 @@ def test_an_audit_that_fails_does_not_stop_the_looking(tmp_path):
     made.tending.close()
     with pytest.raises(AuditUnavailable):
         made.trail.record()
+
+
+def test_what_was_deleted_is_looked_at_once_an_hour_and_a_store_that_is_read_only_stops_nothing(tended):
+    wait_until(lambda: tended.withdrawals > 2, "three looks")
+    assert tended.erasures == 1
 
 
 def test_a_former_certificate_ends_when_it_was_meant_to_and_is_not_warned_of():

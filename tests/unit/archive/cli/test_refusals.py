@@ -81,6 +81,7 @@ def test_each_reason_of_a_certificate_has_its_own_command(reason, command):
     ("reason", "command"),
     [
         ("wrong passcode", "strongroom user passcode alice"),
+        ("the user is disabled", "strongroom user disable alice --undo"),
         ("nobody vouches for this name", "strongroom user add alice --role ROLE --passcode-file -"),
         (
             "the node may not use user identity type 4",
