@@ -1,6 +1,7 @@
 """An archive that the conformance suite is about, reached through pynetdicom: nothing of ours judges ourselves."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,17 +14,20 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import (
     CTImageStorage,
+    StorageCommitmentPushModel,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
 )
 
 from tests.simulators.scu import client_tls
 
-FIND, GET, CT = (
+FIND, GET, MOVE = (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
-    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelMove,
 )
+CT, COMMITMENT = CTImageStorage, StorageCommitmentPushModel
 
 
 @dataclass(frozen=True)
@@ -37,22 +41,24 @@ class Peer:
     tls: Path | None = None
     user: str = ""
     passcode: str = ""
+    listens: int = 0
+    """The port at which the archive knows the calling AE title; 0: it knows none."""
 
     @contextmanager
     def associated(
-        self, *contexts, called: str | None = None, roles=(), items=(), handlers=()
+        self, *contexts, called: str | None = None, roles=(), items=(), handlers=(), user: bool = True
     ) -> Iterator[Association]:
-        """An association with these (abstract syntax, transfer syntaxes) proposed; established or not."""
+        """An association with these (abstract syntax, transfer syntaxes) proposed; established or not.
+
+        ``user``: say who is asking, where there is somebody.
+        """
         ae = AE(ae_title=self.calling)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
         for abstract, syntaxes in contexts:
             ae.add_requested_context(abstract, syntaxes)
         offered = [*items, *(build_role(uid, scp_role=True) for uid in roles)]
-        if self.user:
-            identity = UserIdentityNegotiation()
-            identity.user_identity_type, identity.positive_response_requested = 2, True
-            identity.primary_field, identity.secondary_field = self.user.encode(), self.passcode.encode()
-            offered.append(identity)
+        if self.user and user:
+            offered.append(who(self.user, self.passcode))
         association = ae.associate(
             self.host,
             self.port,
@@ -66,6 +72,35 @@ class Peer:
         finally:
             if association.is_established:
                 association.release()
+
+    @contextmanager
+    def listening(self, handlers) -> Iterator[None]:
+        """The calling AE title, where the archive knows it: a Storage SCP, and one to be told of commitment."""
+        ae = AE(ae_title=self.calling)
+        ae.add_supported_context(CT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        ae.add_supported_context(COMMITMENT, scu_role=True, scp_role=True)
+        tls = None if self.tls is None else _server_tls(self.tls)
+        server = ae.start_server(("", self.listens), block=False, ssl_context=tls, evt_handlers=list(handlers))
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def who(name: str, passcode: str, *, wants_response: bool = True) -> UserIdentityNegotiation:
+    """A user name and passcode (PS3.7 D.3.3.7.1)."""
+    identity = UserIdentityNegotiation()
+    identity.user_identity_type, identity.positive_response_requested = 2, wants_response
+    identity.primary_field, identity.secondary_field = name.encode(), passcode.encode()
+    return identity
+
+
+def _server_tls(folder: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    context.load_verify_locations(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 ROOT = generate_uid(entropy_srcs=[str(os.getpid()), os.urandom(8).hex()])[:40].rstrip(".")

@@ -6,14 +6,17 @@ python -m tests.simulators.conformance_table NAME=JUNIT.XML...
 import sys
 from xml.etree import ElementTree
 
+MARKS = {True: "yes", False: "**no**", None: "not asked"}
 
-def results(path: str) -> dict[tuple[str, str], bool]:
-    """By clause group and test: whether it passed."""
-    found = {}
+
+def results(path: str) -> dict[tuple[str, str], bool | None]:
+    """By clause group and test: whether it passed; None where it could not be asked of that archive."""
+    found: dict[tuple[str, str], bool | None] = {}
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         group = case.get("classname", "").rpartition(".test_")[2].replace("_", " ")
         name = case.get("name", "").removeprefix("test_").replace("_", " ")
-        found[group, name] = not any(child.tag in ("failure", "error") for child in case)
+        outcomes = {child.tag for child in case}
+        found[group, name] = None if "skipped" in outcomes else outcomes.isdisjoint(("failure", "error"))
     return found
 
 
@@ -23,9 +26,10 @@ def main(arguments: list[str]) -> None:
     told = {name: results(path) for name, path in peers.items()}
     print(f"| Clause group | Test | {' | '.join(told)} |\n|{'---|' * (len(told) + 2)}")
     for group, name in sorted({key for one in told.values() for key in one}):
-        marks = ["yes" if one.get((group, name)) else "**no**" for one in told.values()]
+        marks = [MARKS[one.get((group, name))] for one in told.values()]
         print(f"| {group} | {name} | {' | '.join(marks)} |")
-    counts = [f"{sum(one.values())} of {len(one)}" for one in told.values()]
+    asked = [[passed for passed in one.values() if passed is not None] for one in told.values()]
+    counts = [f"{sum(one)} of {len(one)}" for one in asked]
     print(f"| | passed | {' | '.join(counts)} |")
 
 

@@ -1,9 +1,10 @@
 """Whom the suite is about: any archive that the environment names, else one of ours, started here.
 
     CONFORMANCE_PEER=HOST:PORT [CONFORMANCE_CALLED=TITLE] [CONFORMANCE_CALLING=TITLE] [CONFORMANCE_TLS=FOLDER]
-    [CONFORMANCE_USER=NAME CONFORMANCE_PASSCODE=...] python -m pytest tests/conformance/wire
+    [CONFORMANCE_USER=NAME CONFORMANCE_PASSCODE=...] [CONFORMANCE_LISTEN=PORT] python -m pytest tests/conformance/wire
 
-FOLDER holds {cert,key,ca}.pem. The suite stores a dozen small objects under UIDs of its own, and asks for them.
+FOLDER holds {cert,key,ca}.pem; at PORT the archive knows the calling AE title, which is where it moves objects to and
+tells of storage commitment. The suite stores a dozen small objects under UIDs of its own, and asks for them.
 """
 
 import os
@@ -15,7 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from tests.simulators.conformance_peer import CT, Peer, image, store
-from tests.simulators.running_archive import PASSCODE, RunningArchive
+from tests.simulators.running_archive import PASSCODE, RunningArchive, free_port
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +34,15 @@ def peer(tmp_path_factory) -> Iterator[Peer]:
             Path(tls) if tls else None,
             os.environ.get("CONFORMANCE_USER", ""),
             os.environ.get("CONFORMANCE_PASSCODE", ""),
+            int(os.environ.get("CONFORMANCE_LISTEN", "0")),
         )
         return
     archive = RunningArchive(tmp_path_factory.mktemp("conformance")).init()
     with archive.serving():
-        material = archive.node("WS1", "radiologist", "modality")
+        port = free_port()
+        material = archive.node("WS1", "radiologist", "modality", port=port)
         archive.person("alice", "radiologist", "modality")
-        yield Peer("127.0.0.1", archive.port, "STRONGROOM", "WS1", material, "alice", PASSCODE)
+        yield Peer("127.0.0.1", archive.port, "STRONGROOM", "WS1", material, "alice", PASSCODE, port)
 
 
 @pytest.fixture(scope="session")
