@@ -136,7 +136,9 @@ def _statement(
         statement = _shape(level, returned).select(STUDY.c.id, STUDY.c.sort_date).where(condition, _older())
         statement = statement.order_by(STUDY.c.sort_date.desc(), STUDY.c.id.desc()).limit(page)
         if bounded:
-            statement = statement.where(STUDY.c.sort_date >= _given("first"))
+            # The upper end says nothing new: PostgreSQL estimates a range by two ends of one column, and takes the row
+            # comparison for another condition, by which a week in the middle of all years looked like thousands.
+            statement = statement.where(STUDY.c.sort_date >= _given("first"), STUDY.c.sort_date <= _given("order"))
     else:
         key = SERIES.c.id if level is Level.SERIES else INSTANCE.c.id
         statement = _shape(level, returned).select(key, key).where(condition, key > _given("id"))
