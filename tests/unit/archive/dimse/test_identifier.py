@@ -172,7 +172,7 @@ def answered(syntax, values, returned=RETURNED, *, online=False, character_set=b
         online=online,
         character_set=character_set,
     )
-    return writer.encode(Match(query, 1, "", [values.get(tag, "") for tag in returned]))
+    return writer.encode(Match(query, 1, "", [values.get(tag, "") for tag in returned], None))
 
 
 @every_syntax
