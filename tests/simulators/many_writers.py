@@ -27,7 +27,7 @@ class Resumed(ObjectStore):
         if not (folder / "keyring.json").exists():
             super().__init__(folder)
             return
-        self.folder, self.reserve, self._open = folder, 0, []
+        self.folder, self.reserve, self.database, self._open = folder, 0, None, []
         self.keyring_path = folder / "keyring.json"
         self.keyring = Keyring.load(self.keyring_path)
         self.index, self.ledger = folder / "index.sqlite", folder / "ledger"
