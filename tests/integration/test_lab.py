@@ -165,9 +165,12 @@ def test_each_command_that_the_lab_prints_is_good(lab, kind):
     assert told["facts"]["actor"]["person"] == NAMES[kind] and told["facts"]["outcome"] == 0
 
 
-def test_whoever_may_not_store_is_let_in_and_denied(lab):
+def test_whoever_may_not_store_is_let_in_and_given_no_context_to_store_in(lab):
     done = lab.send("bob", "jwt")
-    assert done.returncode != 0 and "Association Accepted" in done.stdout + done.stderr
+    assert done.returncode != 0 and "No Acceptable Presentation Contexts" in done.stdout + done.stderr
+    admitted, refused = lab.trail()[-2:]
+    assert (admitted["kind"], admitted["facts"]["outcome"]) == ("user-authenticated", 0)
+    assert refused["kind"] == "access-refused"
 
 
 def test_a_credential_that_no_user_identity_item_can_hold_is_not_sent_by_dcmtk_and_the_largest_arrives(lab, tmp_path):
