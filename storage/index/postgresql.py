@@ -20,6 +20,8 @@ CONNECT_SECONDS: Final = 10
 """How long a server gets to answer."""
 _LOCK: Final = 0x5374726F6E67
 """The advisory lock of whoever writes an index ("Strong")."""
+_LOCK_SECONDS: Final = 5
+"""How long to wait for that lock: the server lets go of the lock of a writer that ended a moment after its connection."""
 
 
 def open_postgresql(
@@ -61,11 +63,15 @@ def open_postgresql(
 def _writing(url: str, durable: bool) -> psycopg.Connection:
     connection = psycopg.connect(url, connect_timeout=CONNECT_SECONDS, application_name="strongroom index")
     connection.execute(f"SET synchronous_commit = {'on' if durable else 'off'}")
-    held = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+    connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
     connection.commit()
-    if held is None or not held[0]:
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    except psycopg.errors.LockNotAvailable:
         connection.close()
-        raise IndexFault("another archive writes this index")
+        raise IndexFault("another archive writes this index") from None
+    connection.execute("RESET lock_timeout")
+    connection.commit()
     return connection
 
 
