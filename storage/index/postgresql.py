@@ -21,7 +21,7 @@ CONNECT_SECONDS: Final = 10
 _LOCK: Final = 0x5374726F6E67
 """The advisory lock of whoever writes an index ("Strong")."""
 _LOCK_SECONDS: Final = 5
-"""How long to wait for that lock: the server lets go of the lock of a writer that ended a moment after its connection."""
+"""How long to wait for that lock: a writer that ended keeps it until the server has seen its connection go."""
 
 
 def open_postgresql(
