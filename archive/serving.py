@@ -6,6 +6,7 @@ listeners are put on top of it. The caller holds the home's lock.
 
 import resource
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
@@ -123,6 +124,7 @@ class Serving:
         except ListenFailed as error:
             raise ListenFailed(f"{error}: stop what has it, or change [listen] in {archive.home.settings}") from None
         self._listening = True
+        threading.Thread(target=archive.intakes.warm, name="intakes", daemon=True).start()
         archive.audit.record(
             RecordingStarted(self._launcher),
             ApplicationStarted(self._launcher, reason=f"policies {fingerprint[:16]}"),

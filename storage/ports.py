@@ -153,6 +153,9 @@ class Intakes(Protocol):
             OutOfSpace, StoreReadOnly, IngestFailed: nothing is taken in at present.
         """
 
+    def warm(self) -> None:
+        """Many objects will come: be ready for them. May take a second; never raises for what it did not get."""
+
     def renew(self) -> None:
         """Keys have changed: take the next objects in with the new ones."""
 

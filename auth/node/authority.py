@@ -37,7 +37,7 @@ from auth.node.certificates import (
     subject_beside,
     subject_name,
 )
-from auth.node.pem import read_certificates, read_private_key, write_exclusively
+from auth.node.pem import read_certificates, read_key_of, write_exclusively
 
 ROOT_LIFETIME = timedelta(days=20 * 365)
 SIGNING_CA_LIFETIME = timedelta(days=20 * 365)
@@ -142,7 +142,7 @@ class Authority:
         Raises:
             AuthorityError: it is missing, readable by others, not RSA, or not that of the certificate.
         """
-        key = _matching_key(self.files.key("signer"), self.signer)
+        key = read_key_of(self.files.key("signer"), self.signer)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise AuthorityError("the signer's key is not RSA (PS3.15 C.1)")
         return key
@@ -184,7 +184,7 @@ class Authority:
         renewed = {}
         for path, _ in self.files.server_identities:
             present = read_certificates(path)[0]
-            key = _matching_key(self.files.key(path.stem), present)
+            key = read_key_of(self.files.key(path.stem), present)
             usages = present.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
             certificate = leaf_certificate(
                 issuer, key, present.subject, now, LEAF_LIFETIME, list(usages), _names_of(present)
@@ -217,7 +217,7 @@ class Authority:
         """The node CA with its key. Raises `AuthorityError`."""
         if now >= self.node_ca.not_valid_after_utc:
             raise AuthorityError("the node CA has expired")
-        return Issuer(self.node_ca, _matching_key(self.files.key("node-ca"), self.node_ca))
+        return Issuer(self.node_ca, read_key_of(self.files.key("node-ca"), self.node_ca))
 
 
 def create(directory: Path, *, ae_title: str, names: Sequence[str], clock: Clock = utc_now) -> Authority:
@@ -306,13 +306,6 @@ def load(directory: Path, *, clock: Clock = utc_now) -> Authority:
         except (ValueError, TypeError, InvalidSignature) as error:
             raise AuthorityError(f"{child.subject.rfc4514_string()} is not issued by its authority") from error
     return Authority(files, root, node_ca, signing_ca, signer, clock)
-
-
-def _matching_key(path: Path, certificate: x509.Certificate) -> SigningKey:
-    key = read_private_key(path)
-    if key.public_key() != certificate.public_key():
-        raise AuthorityError(f"{path.name} is not the key of {certificate.subject.rfc4514_string()}")
-    return key
 
 
 def _names_of(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:

@@ -23,7 +23,7 @@ from auth.node.certificates import (
     leaf_certificate,
     subject_beside,
 )
-from auth.node.pem import read_certificates, read_private_key, write_exclusively
+from auth.node.pem import read_certificates, read_key_of, read_private_key, write_exclusively
 
 FORMER: Final = "former-signers"
 _NEXT: Final = "next-signer"
@@ -56,9 +56,7 @@ def issue_signer(authority: Authority, key: Subject) -> x509.Certificate:
     now = authority.clock()
     if now >= authority.signing_ca.not_valid_after_utc:
         raise AuthorityError("the signing CA has expired")
-    ca_key = read_private_key(authority.files.key("signing-ca"))
-    if ca_key.public_key() != authority.signing_ca.public_key():
-        raise AuthorityError("signing-ca.key is not the signing CA's")
+    ca_key = read_key_of(authority.files.key("signing-ca"), authority.signing_ca)
     mark = x509.random_serial_number().to_bytes(20, "big").hex()[-8:]
     title = authority.root.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)[0].value
     return leaf_certificate(

@@ -177,6 +177,9 @@ class IntakesHere:
         """Open an intake. Raises `UnsupportedTransferSyntax`, `OutOfSpace`, `StoreReadOnly`."""
         return IntakeHere(self._tools, declared, new_object_id(), health)
 
+    def warm(self) -> None:
+        """There is nothing to be started."""
+
     def renew(self) -> None:
         """There is nothing that could be renewed: who changes keys does it in the same process."""
 

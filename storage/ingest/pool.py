@@ -11,11 +11,12 @@ made for the next object.
 import select
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from storage.blobs.filesystem import FilesystemBlobs
-from storage.errors import IngestFailed
+from storage.errors import IngestFailed, StorageError
 from storage.health import Health
 from storage.identifiers import new_object_id
 from storage.ingest.lane import Lane, RemoteIntake
@@ -90,6 +91,17 @@ class IntakePool:
             unstage=self._blobs.unstage,
             done=done,
         )
+
+    def warm(self) -> None:
+        """Start processes until there are as many as there may be: no object has to wait until one has read its keys.
+
+        Failing is no failure: whoever brings an object tries again, and is told.
+        """
+        with suppress(StorageError), self._starting:
+            while self._count() < self._processes:
+                worker = self._started()
+                with self._lock:
+                    worker.busy -= 1
 
     def renew(self) -> None:
         """Have the next objects taken in by new processes, which read their keys anew."""

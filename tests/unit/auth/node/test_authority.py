@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from auth.errors import AuthorityError, RecordInvalid
 from auth.node import authority as module
 from auth.node.authority import create, load
-from auth.node.certificates import DOCUMENT_SIGNING
+from auth.node.certificates import DOCUMENT_SIGNING, key_pem
 from auth.node.pem import read_certificate, read_certificates, read_private_key
 from tests.simulators.certificates import authority_in
 
@@ -183,6 +183,19 @@ def test_key_that_others_can_read_is_refused(authority):
 
 def test_key_of_another_certificate_is_refused(authority):
     authority.files.key("signer").write_bytes(authority.files.key("node-ca").read_bytes())
+    with pytest.raises(AuthorityError, match="is not the key of"):
+        authority.signer_key()
+
+
+def test_a_damaged_key_that_makes_no_good_signature_is_refused(authority):
+    path = authority.files.key("signer")
+    whole = read_private_key(path).private_numbers()
+    parts = {name: getattr(whole, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+    # Either alone is made up for by the other.
+    parts["d"] += 2
+    parts["dmp1"] += 2
+    damaged = rsa.RSAPrivateNumbers(**parts, public_numbers=whole.public_numbers)
+    path.write_bytes(key_pem(damaged.private_key(unsafe_skip_rsa_key_validation=True)))
     with pytest.raises(AuthorityError, match="is not the key of"):
         authority.signer_key()
 

@@ -39,6 +39,23 @@ def test_no_process_is_made_before_there_is_an_object(world):
     assert world.workers() == []
 
 
+def test_processes_that_were_made_ready_are_those_that_take_objects_in(world):
+    world.intakes.warm()
+    ready = {worker.pid for worker in world.workers()}
+    assert len(ready) == 2
+    intakes = [world.intakes.begin(declared(), world.health) for _ in range(2)]
+    for intake in intakes:
+        intake.discard()
+    assert {worker.pid for worker in world.workers()} == ready
+
+
+def test_making_ready_what_is_closed_or_cannot_be_made_is_no_failure(world):
+    world.nursery.close()
+    world.intakes.warm()
+    world.intakes.close()
+    world.intakes.warm()
+
+
 def test_objects_one_after_another_need_one_process_and_one_lane(world):
     for _ in range(3):
         taken_in(world)
