@@ -12,34 +12,89 @@
     hidden = ["PatientName"]      # exactly these; where left out, nothing is asked about it
     flagged = true
 
+    [[case]]
+    name = "what the research scanner makes is for research"
+    action = "Label"
+    node = { name = "MR7" }       # person and context as above
+    object = { station = "RESEARCH-1", sop_class = "1.2.840.10008.5.1.4.1.1.4" }
+    labels = ["research"]         # exactly these, on the first object of a study
+    labels_later = []             # exactly these, on a later one; where left out, nothing is asked about it
+
 A key that is not known is an error: a case that says less than it seems to would hold for the wrong reason.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from auth.errors import PolicyInvalid
-from auth.policy.attributes import ABOUT_THE_ARCHIVE, STUDY_ATTRIBUTES
+from auth.policy.attributes import ABOUT_THE_ARCHIVE, OBJECT_ATTRIBUTES, STUDY_ATTRIBUTES, Kind
 from auth.policy.engine import PolicyEngine
-from auth.policy.model import AccessRequest, Action
+from auth.policy.model import LABEL, AccessRequest, Action
 from auth.principal import Assurance, IdentityDemand, NodeIdentity, NodeTrust, Principal
 
 _STUDY_UID: Final = "1.2.3"
+_SOP_CLASS: Final = "1.2.840.10008.5.1.4.1.1.7"
+"""Secondary capture: what an object is that a case says nothing else of."""
 _WORDS: Final[Mapping[str, bool]] = {"permit": True, "deny": False}
 
 
+class Case(Protocol):
+    """Something that a policy set has to hold to."""
+
+    @property
+    def name(self) -> str:
+        """What it says, in the words of its author."""
+
+    def fault(self, engine: PolicyEngine) -> str:
+        """What the policies make of it instead; empty where it holds."""
+
+
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One case."""
+class DecisionCase:
+    """Who asks for what, and what has to come of it."""
 
     name: str
     request: AccessRequest
     permitted: bool
     hidden: frozenset[str] | None
     flagged: bool | None
+
+    def fault(self, engine: PolicyEngine) -> str:
+        """As `Case.fault`."""
+        decision = engine.decide(self.request)
+        if decision.permitted is not self.permitted:
+            return f"{'permitted' if decision.permitted else 'denied'}: {decision.reason}"
+        hidden, flagged = decision.obligations.hide, bool(decision.obligations.flag)
+        if self.hidden is not None and hidden != self.hidden:
+            return f"hides {_listed(hidden)}"
+        if self.flagged is not None and flagged is not self.flagged:
+            return "flagged" if flagged else "not flagged"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCase:
+    """An object that arrives, and the labels that its study has to get by it."""
+
+    name: str
+    request: AccessRequest
+    """Who stores it."""
+    arriving: Mapping[str, object]
+    first: frozenset[str]
+    later: frozenset[str] | None
+
+    def fault(self, engine: PolicyEngine) -> str:
+        """As `Case.fault`."""
+        given = engine.labels(self.request, self.arriving)
+        why = "".join(f"; {words}" for words in given.failures)
+        if given.first | given.always != self.first:
+            return f"labels {_listed(given.first | given.always)} with the first object{why}"
+        if self.later is not None and given.always != self.later:
+            return f"labels {_listed(given.always)} with a later object{why}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +124,11 @@ def read_cases(text: str) -> list[Case]:
 
 def run(engine: PolicyEngine, cases: list[Case]) -> list[Verdict]:
     """Hold the policies to each case."""
-    return [Verdict(case, _fault(engine, case)) for case in cases]
+    return [Verdict(case, case.fault(engine)) for case in cases]
 
 
-def _fault(engine: PolicyEngine, case: Case) -> str:
-    decision = engine.decide(case.request)
-    if decision.permitted is not case.permitted:
-        return f"{'permitted' if decision.permitted else 'denied'}: {decision.reason}"
-    hidden, flagged = decision.obligations.hide, bool(decision.obligations.flag)
-    if case.hidden is not None and hidden != case.hidden:
-        return f"hides {', '.join(sorted(hidden)) or 'nothing'}"
-    if case.flagged is not None and flagged is not case.flagged:
-        return "flagged" if flagged else "not flagged"
-    return ""
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 class _Table:
@@ -98,6 +145,10 @@ class _Table:
         if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise PolicyInvalid(f"{self.name}: {key} is not what it has to be")
         return value
+
+    def given(self, key: str) -> bool:
+        """Whether the key is there, and not read yet."""
+        return key in self._values
 
     def texts(self, key: str) -> frozenset[str]:
         values = self.take(key, list, [])
@@ -121,15 +172,32 @@ class _Table:
 def _case(table: _Table) -> Case:
     name, wanted = table.take("name", str, ""), table.take("action", str, "")
     action = next((known for known in Action if known.value == wanted), None)
-    expected = _WORDS.get(table.take("expect", str, ""))
-    if not name or action is None or expected is None:
-        raise PolicyInvalid(f"{table.name}: it has a name, an action of the schema, and expects permit or deny")
+    if not name or (action is None and wanted != LABEL):
+        raise PolicyInvalid(f"{table.name}: it has a name, and an action of the schema")
     table.name = f"case {name!r}"
-    hidden = table.texts("hidden") if "hidden" in table._values else None
-    flagged = table.take("flagged", bool)
-    request = _request(table, action)
+    case = _label_case(table, name) if action is None else _decision_case(table, name, action)
     table.finish()
-    return Case(name, request, expected, hidden, flagged)
+    return case
+
+
+def _decision_case(table: _Table, name: str, action: Action) -> DecisionCase:
+    expected = _WORDS.get(table.take("expect", str, ""))
+    if expected is None:
+        raise PolicyInvalid(f"{table.name}: it expects permit or deny")
+    hidden = table.texts("hidden") if table.given("hidden") else None
+    flagged = table.take("flagged", bool)
+    return DecisionCase(name, _request(table, action), expected, hidden, flagged)
+
+
+def _label_case(table: _Table, name: str) -> LabelCase:
+    if not table.given("labels"):
+        raise PolicyInvalid(f"{table.name}: it says which labels are given")
+    first = table.texts("labels")
+    later = table.texts("labels_later") if table.given("labels_later") else None
+    arriving = {"sop_class": _SOP_CLASS} | _described(table.table("object") or _Table("object", {}), OBJECT_ATTRIBUTES)
+    if table.given("study"):
+        raise PolicyInvalid(f"{table.name}: label rules read an object, and no study")
+    return LabelCase(name, _request(table, Action.STORE), arriving, first, later)
 
 
 def _request(table: _Table, action: Action) -> AccessRequest:
@@ -192,12 +260,17 @@ def _node(table: _Table) -> NodeIdentity:
 
 
 def _study(table: _Table) -> Mapping[str, object]:
+    return _described(table, STUDY_ATTRIBUTES)
+
+
+def _described(table: _Table, attributes: Mapping[str, Kind]) -> dict[str, object]:
+    """A study, or an arriving object, by the names of the schema."""
     kinds = {"string": str, "long": int}
-    study: dict[str, object] = {"study_uid": _STUDY_UID}
-    for name, kind in STUDY_ATTRIBUTES.items():
+    described: dict[str, object] = {"study_uid": _STUDY_UID}
+    for name, kind in attributes.items():
         if kind == "set":
-            study[name] = table.texts(name)
+            described[name] = table.texts(name)
         elif (value := table.take(name, kinds[kind])) is not None:
-            study[name] = value
+            described[name] = value
     table.finish()
-    return study
+    return described

@@ -7,6 +7,7 @@ import pytest
 
 from archive.enforcement.attributes import is_keyword
 from auth.errors import PolicyInvalid
+from auth.policy.cases import read_cases, run
 from auth.policy.engine import PolicyEngine
 from auth.policy.labelling import NO_LABELS, Labels
 from auth.policy.loading import SCHEMA_FILE, load
@@ -182,3 +183,65 @@ def test_every_shipped_set_shuts_what_is_quarantined_to_every_role(tmp_path: Pat
             asked = AccessRequest(action, at, who, assurance(who), "1.2", study, break_glass=True)
             decision = engine.decide(asked)
             assert not decision.permitted, (role, action, decision.reason)
+
+
+CASE = """
+[[case]]
+name = "research"
+action = "Label"
+node = { name = "MR7" }
+person = { name = "ann" }
+object = { station = "RESEARCH-1" }
+labels = ["research", "each"]
+labels_later = ["each"]
+"""
+RESEARCH = rule(
+    "research", "research", 'principal == Node::"MR7" && resource has station && resource.station like "RESEARCH-*"'
+) + rule("each", "each", "context has person", more='@objects("every")')
+
+
+def said(folder: Path, text: str, cases: str) -> list[str]:
+    engine = PolicyEngine.load(directory(folder, text), is_keyword)
+    return [verdict.fault for verdict in run(engine, read_cases(cases))]
+
+
+def test_a_set_is_held_to_the_labels_that_objects_get(tmp_path: Path) -> None:
+    assert said(tmp_path, RESEARCH, CASE) == [""]
+    assert said(tmp_path, RESEARCH, CASE.replace("labels_later", "# ")) == [""]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('"RESEARCH-1"', '"CT-1"'), "labels each with the first object"),
+        (('"MR7"', '"MR8"'), "labels each with the first object"),
+        (('person = { name = "ann" }\n', ""), "labels research with the first object"),
+        (('labels_later = ["each"]', "labels_later = []"), "labels each with a later object"),
+    ],
+)
+def test_a_case_of_labels_that_does_not_hold_says_what_is_given(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    assert said(tmp_path, RESEARCH, CASE.replace(*change)) == [words]
+
+
+def test_a_case_of_labels_says_which_rule_failed(tmp_path: Path) -> None:
+    failing = rule("far", "far", f"resource has study_date && resource.study_date + {(1 << 63) - 1} > 0")
+    case = CASE.replace('station = "RESEARCH-1"', "study_date = 20260101")
+    (fault,) = said(tmp_path, failing, case)
+    assert fault == "labels quarantine with the first object; the label rule far could not be evaluated"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("labels =", "expect ="), "which labels are given"),
+        (("object =", "study ="), "read an object, and no study"),
+        (("station", "labels"), "unknown key 'labels'"),
+        (('labels = ["research", "each"]', 'labels = "research"'), "labels"),
+        (("[[case]]", '[[case]]\nexpect = "permit"'), "unknown key 'expect'"),
+    ],
+)
+def test_a_case_of_labels_that_says_less_than_it_seems_to_is_refused(change: tuple[str, str], words: str) -> None:
+    with pytest.raises(PolicyInvalid, match=words):
+        read_cases(CASE.replace(*change, 1))
