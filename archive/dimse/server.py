@@ -10,14 +10,16 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from archive.audit.sources import source_of
-from archive.budget import Budget, Place, Room, Stage
+from archive.budget import Budget, Room, Stage
 from archive.dimse.channel import Admission, Dispatcher
 from archive.dimse.connection import Connections
 from archive.dimse.reporting import AuditRecorder, Reporter
+from archive.dimse.threads import Threads
 from archive.errors import ListenFailed
 from archive.metrics import Metrics
 from archive.penalties import Penalties
@@ -54,6 +56,7 @@ class DicomServer:
         self._limits = limits
         self._listeners: list[socket.socket] = []
         self._stopping = threading.Event()
+        self._threads = Threads("peer")
         metrics = metrics or Metrics()
         penalties = Penalties(limits.penalty_failures, limits.penalty_seconds)
         self._budget = Budget(_rooms(limits), penalties.penalised)
@@ -86,6 +89,7 @@ class DicomServer:
         except OSError as error:
             self.close()
             raise ListenFailed(f"cannot listen on {endpoint.host}:{endpoint.port}: {error.strerror}") from error
+        self._threads.start()
         for endpoint, listener in zip(self._endpoints, self._listeners, strict=True):
             threading.Thread(
                 target=self._accept, args=(endpoint, listener), name=f"accept-{endpoint.port}", daemon=True
@@ -136,6 +140,7 @@ class DicomServer:
                 # Closing alone does not wake a thread that waits in accept.
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+        self._threads.close()
 
     def _accept(self, endpoint: Endpoint, listener: socket.socket) -> None:
         while not self._stopping.is_set():
@@ -152,22 +157,10 @@ class DicomServer:
             place = self._budget.enter(connection, source_of(address))
             if self._stopping.is_set():
                 # Accepted after everybody was hung up on.
-                self._give_up(connection, place)
+                self._budget.leave(place)
+                connection.close()
                 return
-            thread = threading.Thread(
-                target=self._connections.serve,
-                args=(endpoint.tls, connection, address, port, place),
-                name=f"peer-{address}",
-                daemon=True,
-            )
-            try:
-                thread.start()
-            except RuntimeError:
-                self._give_up(connection, place)
-
-    def _give_up(self, connection: socket.socket, place: Place) -> None:
-        self._budget.leave(place)
-        connection.close()
+            self._threads.run(partial(self._connections.serve, endpoint.tls, connection, address, port, place))
 
 
 def _rooms(limits: Limits) -> dict[Stage, Room]:

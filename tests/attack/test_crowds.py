@@ -11,11 +11,11 @@ from functools import partial
 import psutil
 import pytest
 
+from archive.dimse.threads import IDLE_SECONDS
 from tests.simulators.crowd import (
     EXPLICIT,
     IMPLICIT,
     Crowd,
-    Honest,
     a_deflate_bomb,
     a_slow_reader,
     an_endless_data_set,
@@ -24,6 +24,7 @@ from tests.simulators.crowd import (
     garbage_in_an_association,
     ten_thousand_sequences,
 )
+from tests.simulators.honest import Honest
 from tests.simulators.memory_archive import encoded, image
 from tests.simulators.running_archive import RunningArchive
 from tests.simulators.scu import CT, STUDY_FIND, identifier
@@ -56,10 +57,9 @@ def memory(archive):
 
 def under_attack(archive, sockets, tried, half_closed, source="127.0.0.1", sources=ELSEWHERE):
     """Every attack at once, an honest modality beside them; what came of it."""
-    honest = Honest(archive, source)
-    honest.once()
-    before = memory(archive)
-    with Crowd(archive.port, sources) as crowd:
+    with Honest(archive, source) as honest, Crowd(archive.port, sources) as crowd:
+        honest.once()
+        before = memory(archive)
         crowd.hold(sockets)
         time.sleep(1)
         held, each = crowd.open, (memory(archive) - before) / max(1, crowd.open)
@@ -103,6 +103,8 @@ def quiet_again(archive):
     while sum(archive.counted()[f'strongroom_connections{{stage="{stage}"}}'] for stage in STAGES):
         assert time.monotonic() < deadline, "connections are left"
         time.sleep(0.5)
+    # A thread that served stays for a moment, in case another connection comes.
+    time.sleep(2 * IDLE_SECONDS)
     return process.num_threads(), process.num_fds() - len(process.net_connections("unix"))
 
 
@@ -130,8 +132,7 @@ def test_an_honest_modality_is_served_beside_every_attack_at_once(archive):
 
 
 def test_attackers_on_the_honest_modalitys_own_address_do_not_keep_it_out(archive):
-    honest = Honest(archive)
-    with Crowd(archive.port, [honest.source]) as crowd:
+    with Honest(archive) as honest, Crowd(archive.port, [honest.source]) as crowd:
         crowd.hold(60)
         honest.once()
     assert honest.times and not honest.failures
@@ -219,8 +220,7 @@ def test_five_hundred_open_and_two_thousand_tried_sockets_of_elsewhere(archive):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_five_hundred_sockets_of_the_honest_modalitys_own_address(archive):
-    honest = Honest(archive)
-    with Crowd(archive.port, [honest.source]) as crowd:
+    with Honest(archive) as honest, Crowd(archive.port, [honest.source]) as crowd:
         crowd.hold(500)
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(crowd.keep_trying, 2_000)

@@ -258,7 +258,7 @@ STORE = request_command(0x01, abstract=CT, data=True)
 
 def peer_threads() -> list[threading.Thread]:
     """The threads of connections."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("peer-")]
+    return [thread for thread in threading.enumerate() if thread.name == "peer"]
 
 
 def descriptors() -> int:

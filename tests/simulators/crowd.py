@@ -8,9 +8,8 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from tests.simulators.acceptor import p_data
 from tests.simulators.encoding import element, open_item, open_sequence
@@ -185,53 +184,6 @@ def _ended(peer: Requestor) -> str:
     except Aborted as aborted:
         return str(aborted)
     return "a message"
-
-
-# -- and who is measured beside them -------------------------------------------------------------------------------
-
-
-@dataclass
-class Honest:
-    """A modality that opens associations all the while: seconds from nothing to a verified C-ECHO, and failures."""
-
-    archive: RunningArchive
-    source: str = "127.0.0.1"
-    times: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def working(self, pause: float = 0.05) -> Iterator["Honest"]:
-        """Work until the end of the block."""
-        over = threading.Event()
-
-        def work() -> None:
-            while not over.is_set():
-                self.once()
-                over.wait(pause)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            yield self
-        finally:
-            over.set()
-            thread.join()
-
-    def once(self) -> None:
-        """One association."""
-        begun = time.monotonic()
-        try:
-            with self.archive.requestor("CT1", source=self.source) as modality:
-                assert modality.echo() == 0
-        except Exception as error:
-            self.failures.append(repr(error))
-        else:
-            self.times.append(time.monotonic() - begun)
-
-    def percentile(self, share: float) -> float:
-        """Of the times so far."""
-        ordered = sorted(self.times)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def at_once(*attacks: Callable[[], str]) -> list[str]:
