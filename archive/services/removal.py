@@ -65,11 +65,11 @@ class ObjectsRemoved(Protocol):
     def absent_labels(self, study_uid: str) -> frozenset[str]:
         """Labels that wait for a study."""
 
-    def of_study(self, study_uid: str) -> Iterator[Tombstone]:
-        """What was taken away of a study and is not erased."""
+    def of_study(self, study_uid: str, *, before: str | None = None) -> Iterator[Tombstone]:
+        """What was taken away of a study, before a time if one is given, and is not erased."""
 
-    def before(self, time: str) -> Iterator[Tombstone]:
-        """What was taken away before a time and is not erased."""
+    def studies(self, before: str) -> Iterator[str]:
+        """Studies of which something was taken away before a time and is not erased."""
 
 
 class Repository(Protocol):
@@ -169,14 +169,12 @@ class RemovalService:
 
     def erase_due(self, actor: Actor, before: str) -> int:
         """Destroy whatever was taken away before a time (ISO 8601, UTC), but for studies on hold; how many objects."""
-        count = 0
-        due = sorted(self._repository.removed.before(before), key=_by_study)
-        for study_uid, them in groupby(due, lambda stone: stone.study_uid):
-            if not self._repository.removed.held(study_uid):
-                stones = list(them)
-                self._erase(actor, study_uid, stones)
-                count += len(stones)
-        return count
+        removed = self._repository.removed
+        return sum(
+            self._erase(actor, study_uid, removed.of_study(study_uid, before=before))
+            for study_uid in removed.studies(before)
+            if not removed.held(study_uid)
+        )
 
     def hold(self, actor: Actor, study_uid: str, why: str) -> None:
         """Nothing of the study is taken away or erased from now on. Raises `ObjectMissing`."""
@@ -201,11 +199,15 @@ class RemovalService:
         provenance = self._provenance(actor, study_uid, classes, why.reason.meaning) | {"whole": why.whole}
         self._repository.record(TOMBSTONED, facts_naming(study_uid, named, **said), provenance)
 
-    def _erase(self, actor: Actor, study_uid: str, stones: Sequence[Tombstone]) -> None:
+    def _erase(self, actor: Actor, study_uid: str, stones: Iterable[Tombstone]) -> int:
+        """How many."""
+        count = 0
         for chunk in batches(stones, MAX_INSTANCES):
+            count += len(chunk)
             facts = facts_naming(study_uid, [stone.named for stone in chunk])
             words = f"{len(chunk)} objects erased: their keys are destroyed"
             self._repository.record(ERASED, facts, self._provenance(actor, study_uid, {}, words))
+        return count
 
     def _provenance(self, actor: Actor, study_uid: str, classes: Mapping[str, int], reason: str) -> dict[str, object]:
         """What `archive.audit.journal` makes a message of."""

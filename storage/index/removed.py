@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Select, select
 
 from storage.index.absent import labels_of
 from storage.index.engine import IndexEngine
@@ -33,13 +33,16 @@ class RemovedReader:
         with self._engine.reading() as connection:
             return labels_of(connection, study_uid)
 
-    def of_study(self, study_uid: str) -> Iterator[Tombstone]:
-        """What was taken away of a study and is not erased."""
-        return self._waiting(TOMBSTONE.c.study_uid == study_uid)
+    def of_study(self, study_uid: str, *, before: str | None = None) -> Iterator[Tombstone]:
+        """What was taken away of a study, ``before`` a time (ISO 8601, UTC) if one is given, and is not erased."""
+        condition = TOMBSTONE.c.study_uid == study_uid
+        return self._waiting(condition if before is None else condition & (TOMBSTONE.c.time < before))
 
-    def before(self, time: str) -> Iterator[Tombstone]:
-        """What was taken away of any study before a time (ISO 8601, UTC) and is not erased."""
-        return self._waiting(TOMBSTONE.c.time < time)
+    def studies(self, before: str) -> Iterator[str]:
+        """Studies of which something was taken away before a time (ISO 8601, UTC) and is not erased, in order."""
+        column = TOMBSTONE.c.study_uid
+        statement = select(column).where(TOMBSTONE.c.time < before, TOMBSTONE.c.erased.is_(None)).distinct()
+        return (uid for (uid,) in self._paged(statement, column))
 
     def held(self, study_uid: str) -> bool:
         """Whether a study is on hold."""
@@ -57,13 +60,16 @@ class RemovedReader:
             return is_known(connection, study_uid)
 
     def _waiting(self, condition: ColumnElement[bool]) -> Iterator[Tombstone]:
-        """In pages: no statement stays open while one of them is dealt with."""
-        after = ""
         statement = select(*TOMBSTONE.c).where(condition, TOMBSTONE.c.erased.is_(None))
-        while rows := self._page(statement.where(TOMBSTONE.c.sop_instance_uid > after)):
-            after = rows[-1][0]
-            yield from map(tombstone_of, rows)
+        return map(tombstone_of, self._paged(statement, TOMBSTONE.c.sop_instance_uid))
 
-    def _page(self, statement: Any) -> list[Any]:
+    def _paged(self, statement: Select[Any], first: ColumnElement[str]) -> Iterator[Any]:
+        """Rows by their ``first`` column, in pages: no statement stays open while one of them is dealt with."""
+        after = ""
+        while rows := self._page(statement.where(first > after).order_by(first).limit(_PAGE)):
+            after = rows[-1][0]
+            yield from rows
+
+    def _page(self, statement: Select[Any]) -> list[Any]:
         with self._engine.reading() as connection:
-            return list(connection.execute(statement.order_by(TOMBSTONE.c.sop_instance_uid).limit(_PAGE)).all())
+            return list(connection.execute(statement).all())

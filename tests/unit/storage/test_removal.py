@@ -317,10 +317,14 @@ def test_tombstones_are_found_by_study_and_by_age(repository):
     take(repository, "2.1", study="2.2")
     assert [stone.named for stone in repository.removed.of_study("1.2.3")] == [one]
     now = datetime.now(UTC).isoformat()
-    assert {stone.study_uid for stone in repository.removed.before(now)} == {"1.2.3", "2.2"}
-    assert list(repository.removed.before("2000-01-01T00:00:00+00:00")) == []
+    long_ago = "2000-01-01T00:00:00+00:00"
+    assert list(repository.removed.studies(now)) == ["1.2.3", "2.2"]
+    assert list(repository.removed.studies(long_ago)) == []
+    assert [stone.named for stone in repository.removed.of_study("1.2.3", before=now)] == [one]
+    assert list(repository.removed.of_study("1.2.3", before=long_ago)) == []
     erase(repository, [one])
     assert list(repository.removed.of_study("1.2.3")) == []
+    assert list(repository.removed.studies(now)) == ["2.2"]
 
 
 class Histories(RuleBasedStateMachine):
@@ -336,7 +340,8 @@ class Histories(RuleBasedStateMachine):
         self.labels = {}
 
     def tombstones(self):
-        return list(self.repository.removed.before("9999"))
+        removed = self.repository.removed
+        return [stone for study in removed.studies("9999") for stone in removed.of_study(study)]
 
     @rule(
         study=st.integers(1, 2),
