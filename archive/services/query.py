@@ -7,7 +7,8 @@ The order of one query:
    none of the keys a value that the policy asks for; other hidden keys are answered empty;
 3. the identifier becomes a plan; hidden attributes are not even read, and the grant's scope is AND-ed to its condition;
 4. the query is in the audit trail, as it was asked;
-5. pages of rows; Cedar decides again on the first page and on a sample of the others.
+5. pages of rows; Cedar decides again on the first page and on a sample of the others. Where there are none, the end
+   comes at an even time.
 """
 
 import base64
@@ -18,6 +19,7 @@ from typing import Final, NoReturn, Protocol
 
 from archive.audit.events import AccessRefused, Actor, AuditEvent, Outcome, QueryPerformed, SecurityAlert
 from archive.enforcement.grant import ScopedGrant
+from archive.services.even_time import evenly
 from archive.services.large_values import LargeValues, ObjectStore
 from archive.session import AssociationSession
 from auth.errors import AccessDenied, HiddenKeyRefused, QueryTooBroad, TooManyResults
@@ -131,7 +133,7 @@ class QueryService:
         missing = not hidden.issuperset(plan.unsupported) or any(key.tag in _CONSTANTS and key.value for key in keys)
         self._audit.record(performed(session, asked))
         seen = _capped(self._decided_again(grant, pages), grant.results)
-        return QueryAnswer(plan.level, returned, visible.returned, missing, self._large.read(visible, seen))
+        return QueryAnswer(plan.level, returned, visible.returned, missing, evenly(self._large.read(visible, seen)))
 
     def refused(self, session: AssociationSession, asked: Asked, reason: str) -> None:
         """Tell the audit of a query that was no query. ``reason`` holds nothing that the peer sent."""

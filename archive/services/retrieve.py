@@ -32,6 +32,7 @@ from archive.audit.events import (
 from archive.enforcement.grant import ScopedGrant
 from archive.errors import DestinationUnknown
 from archive.services.destinations import Destinations
+from archive.services.even_time import EvenTime
 from archive.services.query import Asked, performed
 from archive.services.retrieval import (
     AuditRecorder,
@@ -153,7 +154,7 @@ class RetrieveService:
         try:
             predicate = plan_retrieve(model, keys, relational=relational).predicate
             selected = Tally()
-            total = 0
+            total, search = 0, EvenTime()
             kinds: set[tuple[str, str]] = set()
             for instance in self._reader.instances(predicate, scope):
                 total += 1
@@ -171,6 +172,7 @@ class RetrieveService:
             ]
             self._audit.record(*begun)
         else:
+            search.found_nothing()
             self._audit.record(replace(performed(session, asked), reason="a retrieval that found nothing"))
         # Read a second time rather than held: thousands of instances of an idle peer would stay in memory otherwise.
         instances: Iterator[StoredInstance] = islice(self._reader.instances(predicate, scope), total)

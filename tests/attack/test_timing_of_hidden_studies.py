@@ -28,8 +28,8 @@ from tests.simulators.subjects import node, person
 FIND, GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 TAKES_CT = AcceptedContext(5, CT, EXPLICIT_LITTLE, scu_role=False, scp_role=True)
 STUDIES = 400
-HIDDEN, ABSENT = range(2, STUDIES, 2), range(100_000, 100_000 + STUDIES // 2)
-"""Numbers of studies; every second one is kept and restricted."""
+KEPT, HIDDEN, ABSENT = range(1001, 1001 + STUDIES), range(1002, 1001 + STUDIES, 2), range(5002, 5001 + STUDIES, 2)
+"""Numbers of studies, all as long; every second one that is kept is restricted."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -41,7 +41,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         world = World(tmp_path, index=open_postgresql(server.database()))
     else:
         world = World(tmp_path)
-    world.keep(*(image(number, PatientID="P", StudyDate="20260101") for number in range(1, STUDIES)))
+    world.keep(*(image(number, PatientID="P", StudyDate="20260101") for number in KEPT))
     for number in HIDDEN:
         world.label(f"1.2.{number}", "restricted")
     yield world
