@@ -78,11 +78,11 @@ class Budget:
         with self._changed:
             return self._counts[Stage.HALF_OPEN], self._counts[Stage.ASSOCIATING], self._counts[Stage.ESTABLISHED]
 
-    def enter(self, connection: socket.socket, source: str) -> Place:
-        """A place for a new connection; another may lose its own for it."""
-        place = Place(connection, source)
+    def enter(self, connection: socket.socket, source: str, stage: Stage = Stage.HALF_OPEN) -> Place:
+        """A place for a new connection; another may lose its own for it. ``stage``: without TLS, it is associating."""
+        place = Place(connection, source, stage)
         with self._changed:
-            self._make_room(Stage.HALF_OPEN, source)
+            self._make_room(stage, source)
             self._put(place)
         return place
 

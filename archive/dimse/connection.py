@@ -70,7 +70,9 @@ class Connections:
                 if not self._handshake(secure, address, place, limits):
                     return
                 certificate = secure.getpeercert(binary_form=True)
-            if self._budget.associate(place):
+                if not self._budget.associate(place):
+                    return
+            if not place.evicted:
                 self._associate(connection, Peer(address, port, tls is not None, certificate), place, limits)
         except OSError as error:
             _log.debug("connection failed", peer=address, error=str(error))

@@ -154,7 +154,8 @@ class DicomServer:
                 self._stopping.wait(0.1)
                 continue
             self._reporter.accepted()
-            place = self._budget.enter(connection, source_of(address))
+            stage = Stage.ASSOCIATING if endpoint.tls is None else Stage.HALF_OPEN
+            place = self._budget.enter(connection, source_of(address), stage)
             if self._stopping.is_set():
                 # Accepted after everybody was hung up on.
                 self._budget.leave(place)

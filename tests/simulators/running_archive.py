@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,11 +23,17 @@ from tests.simulators.scu import Requestor, User, client_tls
 PASSCODE = "correct horse battery staple"
 
 
+_PORTS = range(12_000, 32_000)
+"""Below those that the kernel gives to whoever connects, which would take one away before its server listens."""
+
+
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RunningArchive:
