@@ -17,6 +17,10 @@ IDLE_SECONDS: Final = 0.5
 _log = structlog.get_logger("strongroom.server")
 
 
+def _wake() -> None:
+    """A task that is none."""
+
+
 class Threads:
     """As many threads as there are tasks at one time, and one that waits. `close` it."""
 
@@ -70,6 +74,9 @@ class Threads:
             last = self._waiting == 0
         if last:
             self._follow()
+        elif task is not _wake and not self._tasks.empty():
+            # Of two tasks that come at once the queue wakes one thread only; the other one is woken here.
+            self._tasks.put(_wake)
         return task
 
     def _may_go(self) -> bool:
