@@ -97,11 +97,11 @@ class IntakePool:
 
         Failing is no failure: whoever brings an object tries again, and is told.
         """
-        with suppress(StorageError), self._starting:
+        with suppress(StorageError, OSError):
             while self._count() < self._processes:
-                worker = self._started()
-                with self._lock:
-                    worker.busy -= 1
+                # Let go of between two: an object that waits for the first does not wait for the last.
+                with self._starting:
+                    self._start_idle()
 
     def renew(self) -> None:
         """Have the next objects taken in by new processes, which read their keys anew."""
@@ -164,6 +164,18 @@ class IntakePool:
     def _count(self) -> int:
         with self._lock:
             return len(self._workers)
+
+    def _start_idle(self) -> None:
+        """One more process, if there may be one, that waits for its first object."""
+        if self._count() >= self._processes:
+            return
+        worker = self._started()
+        with self._lock:
+            worker.busy -= 1
+            retired = worker not in self._workers
+        if retired:
+            # By keys that changed while it started.
+            worker.end()
 
     def _started(self) -> _Worker:
         """A new worker, claimed."""
