@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
+from storage.commit_work import Answer, PauseWork, RecordWork, StoreWork, Work
 from storage.erasure import carry_out
 from storage.errors import (
     CommitUnfinished,
@@ -36,10 +37,10 @@ from storage.errors import (
     StoreReadOnly,
     StudyHeld,
 )
-from storage.events import AUTHORITY, DELIBERATE, ERASED, STORED
+from storage.events import AUTHORITY, DELIBERATE, ERASED
 from storage.health import Health
-from storage.identifiers import ObjectId, Uid
-from storage.index.committed import Committed, apply_committed, kept_content
+from storage.identifiers import Uid
+from storage.index.committed import apply_committed, kept_content
 from storage.index.engine import IndexConnection, IndexEngine
 from storage.index.reader import IndexReader
 from storage.index.removal import check, tombstones
@@ -50,108 +51,7 @@ from storage.ports import BlobStore, CommitJournal, LedgerEntry
 from storage.turns import Turns
 
 _NO_LABELS: Final = GivenLabels()
-_Answer = TypeVar("_Answer")
-_Committable: TypeAlias = "_Store | _Record"
-
-
-class _Work(Generic[_Answer]):
-    """Something that waits for the committer, and the thread that waits for its answer."""
-
-    __slots__ = ("_answer", "_done", "_failure")
-
-    def __init__(self) -> None:
-        self._done = threading.Lock()
-        self._done.acquire()
-        self._answer: tuple[_Answer] | None = None
-        self._failure: Exception = StoreReadOnly("the committer ended without an answer")
-
-    @property
-    def pending(self) -> bool:
-        return self._done.locked()
-
-    def answer(self, answer: _Answer) -> None:
-        self._answer = (answer,)
-        self._done.release()
-
-    def fail(self, failure: Exception) -> None:
-        self._failure = failure
-        self._done.release()
-
-    def wait(self) -> _Answer:
-        self._done.acquire()
-        if self._answer is None:
-            raise self._failure
-        return self._answer[0]
-
-
-class _Store(_Work[StoreReceipt]):
-    """A sealed object."""
-
-    __slots__ = ("event", "labels", "published", "recorded", "sealed", "signatures", "twins")
-
-    def __init__(self, sealed: SealedInstance, provenance: dict[str, object], labels: GivenLabels) -> None:
-        super().__init__()
-        self.sealed = sealed
-        self.labels = labels
-        self.signatures = sealed.content.signatures
-        self.event = Event(STORED, _facts(sealed), provenance)
-        self.twins: list[_Store] = []
-        """The same object once more in the same batch."""
-        self.published = False
-        """It has its published name."""
-        self.recorded = False
-        """Its ledger record may have been written, so that name stays."""
-
-    @property
-    def uid(self) -> Uid:
-        return self.sealed.received.key.sop_instance_uid
-
-    def is_same(self, canonical_digest: bytes, signatures: frozenset[bytes]) -> bool:
-        """Whether this is that object, and brings no signature that it lacks (DESIGN 5, rule 2)."""
-        content = self.sealed.content
-        return content.canonical_digest == canonical_digest and signatures >= content.foreign_signatures
-
-    @property
-    def study_uid(self) -> Uid:
-        return self.sealed.received.key.study_uid
-
-    def give(self, labels: frozenset[str]) -> None:
-        """Let its record say that it brings its study these labels."""
-        if labels:
-            self.event = replace(self.event, facts={**self.event.facts, "labels": sorted(labels)})
-
-    def committed(self, entry: LedgerEntry) -> list[Committed]:
-        return [(entry, IndexEntry.of(self.sealed, entry.sequence))]
-
-    def receipt(
-        self, outcome: StoreOutcome, object_id: ObjectId, sequence: int, differs: tuple[str, ...]
-    ) -> StoreReceipt:
-        return StoreReceipt(outcome, self.sealed.received.key, object_id, sequence, differs)
-
-
-class _Record(_Work[LedgerEntry]):
-    """An event that is no object; ``objects`` are those that it brings back."""
-
-    __slots__ = ("event", "objects")
-
-    def __init__(self, event: Event, objects: Sequence[IndexEntry]) -> None:
-        super().__init__()
-        self.event = event
-        self.objects = objects
-
-    def committed(self, entry: LedgerEntry) -> list[Committed]:
-        back = [(entry, replace(each, ledger_sequence=entry.sequence)) for each in self.objects]
-        return [*back, (entry, None)]
-
-
-class _Pause(_Work[None]):
-    """Something that is done while nothing is committed."""
-
-    __slots__ = ("action",)
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        super().__init__()
-        self.action = action
+_Committable: TypeAlias = "StoreWork | RecordWork"
 
 
 class Committer:
@@ -174,8 +74,8 @@ class Committer:
         self._reader = IndexReader(engine)
         self._health = health
         self._clock = clock
-        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
-        self._next: _Work[Any] | None = None
+        self._queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
+        self._next: Work[Any] | None = None
         """Taken from the queue, and not for the batch that was being made."""
         self._entry = threading.Lock()
         self._addresses = Turns()
@@ -193,7 +93,7 @@ class Committer:
             CommitUnfinished: a step failed from the commit point on.
             StoreReadOnly, OutOfSpace, IndexFault, IntegrityFault: a step before it failed.
         """
-        work = _Store(sealed, provenance, labels)
+        work = StoreWork(sealed, provenance, labels)
         address = sealed.received.address
         # The same bytes from two senders want the same name: the second finds out what became of the first.
         with self._addresses.turn(address):
@@ -212,11 +112,11 @@ class Committer:
             StudyHeld: something of a study on hold would be taken away.
             StoreReadOnly, IndexFault: a step failed.
         """
-        return self._wait(_Record(event, objects))
+        return self._wait(RecordWork(event, objects))
 
     def pause(self, action: Callable[[], None]) -> None:
         """Do something in the committer's thread while nothing is committed. Raises what it raises."""
-        self._wait(_Pause(action))
+        self._wait(PauseWork(action))
 
     def close(self) -> None:
         """Commit what is waiting, and end; idempotent."""
@@ -226,7 +126,7 @@ class Committer:
                 self._queue.put(None)
         self._thread.join()
 
-    def _wait(self, work: _Work[_Answer]) -> _Answer:
+    def _wait(self, work: Work[Answer]) -> Answer:
         with self._entry:
             if self._closed:
                 raise StoreReadOnly("the store is closed")
@@ -251,7 +151,7 @@ class Committer:
                 if work.pending:
                     work.fail(failure)
 
-    def _batch(self, first: _Work[Any]) -> list[_Work[Any]]:
+    def _batch(self, first: Work[Any]) -> list[Work[Any]]:
         """What waits now, in order. What is done alone, and the end, are left for later."""
         batch = [first]
         try:
@@ -267,13 +167,13 @@ class Committer:
             pass
         return batch
 
-    def _run_batch(self, batch: Sequence[_Work[Any]]) -> None:
+    def _run_batch(self, batch: Sequence[Work[Any]]) -> None:
         """Answer everything in the batch, or raise the error that is the answer of what is left."""
         for work in batch:
-            if isinstance(work, _Pause):
+            if isinstance(work, PauseWork):
                 work.action()
                 work.answer(None)
-        works = [work for work in batch if isinstance(work, _Store | _Record)]
+        works = [work for work in batch if isinstance(work, StoreWork | RecordWork)]
         if not works:
             return
         self._health.check()
@@ -302,7 +202,7 @@ class Committer:
         if not decided:
             return []
         for work in decided:
-            if isinstance(work, _Store):
+            if isinstance(work, StoreWork):
                 work.recorded = True
         entries = self._ledger.append([work.event for work in decided], self._clock().isoformat())
         self._journal.committed(entries)
@@ -310,12 +210,12 @@ class Committer:
 
     def _decided(self, connection: IndexConnection, works: Sequence[_Committable]) -> list[_Committable]:
         """Step 2: answer what needs no commit or is refused; the rest is to be committed."""
-        uids = {work.uid for work in works if isinstance(work, _Store)}
+        uids = {work.uid for work in works if isinstance(work, StoreWork)}
         kept, gone = kept_content(connection, uids), tombstones(connection, uids)
-        first: dict[Uid, _Store] = {}
+        first: dict[Uid, StoreWork] = {}
         decided: list[_Committable] = []
         for work in works:
-            if isinstance(work, _Record):
+            if isinstance(work, RecordWork):
                 try:
                     work.event = self._admitted(connection, work.event, _studies(first.values()))
                     decided.append(work)
@@ -342,7 +242,7 @@ class Committer:
                 decided.append(work)
         return decided
 
-    def _label(self, work: _Store, before: Iterable[_Store]) -> None:
+    def _label(self, work: StoreWork, before: Iterable[StoreWork]) -> None:
         """Which labels the record of an object carries, those stored before it in the same batch being known."""
         labels, study = work.labels, work.study_uid
         begins = labels.first and study not in _studies(before) and self._reader.study_facts(study) is None
@@ -357,7 +257,7 @@ class Committer:
             raise ObjectMissing("nothing of that study is kept")
         return event
 
-    def _publish(self, work: _Store) -> None:
+    def _publish(self, work: StoreWork) -> None:
         """Step 1. Where there is such a name already it is the object's own, kept before, or a fault: step 2 knows."""
         try:
             self._blobs.publish(work.sealed.received.address, work.sealed.staged)
@@ -369,36 +269,20 @@ class Committer:
         work.published = True
 
 
-def _studies(stores: Iterable[_Store]) -> set[Uid]:
+def _studies(stores: Iterable[StoreWork]) -> set[Uid]:
     return {store.study_uid for store in stores}
 
 
-def _alone(work: _Work[Any]) -> bool:
+def _alone(work: Work[Any]) -> bool:
     """Whether nothing else may be in the batch: what is decided looks at all that is kept."""
-    return isinstance(work, _Pause) or (isinstance(work, _Record) and work.event.event in DELIBERATE)
+    return isinstance(work, PauseWork) or (isinstance(work, RecordWork) and work.event.event in DELIBERATE)
 
 
 def _answer(work: _Committable, entry: LedgerEntry, differs: tuple[str, ...]) -> None:
-    if isinstance(work, _Record):
+    if isinstance(work, RecordWork):
         work.answer(entry)
         return
     object_id = work.sealed.received.object_id
     work.answer(work.receipt(StoreOutcome.STORED, object_id, entry.sequence, differs))
     for twin in work.twins:
         twin.answer(twin.receipt(StoreOutcome.ALREADY_KEPT, object_id, entry.sequence, ()))
-
-
-def _facts(sealed: SealedInstance) -> dict[str, object]:
-    """What the ledger says of an object: which it is and where it lies, and of its content a salted commitment."""
-    received = sealed.received
-    return {
-        "study_uid": received.key.study_uid,
-        "series_uid": received.key.series_uid,
-        "sop_instance_uid": received.key.sop_instance_uid,
-        "sop_class_uid": received.key.sop_class_uid,
-        "transfer_syntax": received.declared.transfer_syntax,
-        "object_id": received.object_id,
-        "address": received.address.hex(),
-        "size": received.size,
-        "commitment": sealed.content.commitment,
-    }
