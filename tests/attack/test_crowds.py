@@ -11,7 +11,6 @@ from functools import partial
 import psutil
 import pytest
 
-from archive.dimse.threads import IDLE_SECONDS
 from tests.simulators.crowd import (
     EXPLICIT,
     IMPLICIT,
@@ -103,8 +102,7 @@ def quiet_again(archive):
     while sum(archive.counted()[f'strongroom_connections{{stage="{stage}"}}'] for stage in STAGES):
         assert time.monotonic() < deadline, "connections are left"
         time.sleep(0.5)
-    # A thread that served stays for a moment, in case another connection comes.
-    time.sleep(2 * IDLE_SECONDS)
+    archive.let_threads_go()
     return process.num_threads(), process.num_fds() - len(process.net_connections("unix"))
 
 

@@ -63,6 +63,7 @@ def at_rest(archive):
         return sum(value for name, value in archive.counted().items() if name.startswith("strongroom_connections{"))
 
     until(lambda: not connections(), "connections are left")
+    archive.let_threads_go()
     process = psutil.Process(archive.process.pid)
     return process.num_threads(), process.num_fds()
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from archive.cli.material import write
 from archive.cli.trails import records_of
 from archive.control.invoke import invoke
+from archive.dimse.threads import IDLE_SECONDS
 from archive.home import Home
 from auth.credential import Secret
 from auth.identity.passcode import hash_passcode
@@ -59,6 +61,10 @@ class RunningArchive:
     def ask(self, operation: str, **arguments: object) -> Any:
         """Have the running server do one operation of the command line's, without a process for it."""
         return invoke(Home.at(self.home), operation, arguments)
+
+    def let_threads_go(self) -> None:
+        """A thread that served a connection stays for a moment, in case another one comes; wait until it has gone."""
+        time.sleep(2 * IDLE_SECONDS)
 
     def counted(self) -> dict[str, float]:
         """The running server's metrics."""
