@@ -55,7 +55,8 @@ class Actor:
 
     def facts(self) -> dict[str, object]:
         """The actor as JSON-ready values, without what is not known."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        known = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: value for name, value in known if value not in (None, ())}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ Whatever fails before the commit leaves nothing behind. Knows nothing of the wir
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Final, Protocol
 
 from archive.audit.events import (
@@ -355,11 +354,15 @@ def study_of(received: ReceivedInstance) -> StudyTouched:
 
 def provenance_of(actor: Actor, received: ReceivedInstance) -> dict[str, object]:
     """Who sent it, and what the audit says of it (read by `archive.audit.journal`); kept in ledger and trailer."""
-    touched = asdict(study_of(received))
-    del touched["sop_classes"]
+    touched = study_of(received)
     return {
         "actor": actor.facts(),
-        "study": touched,
+        "study": {
+            "study_uid": touched.study_uid,
+            "patient_id": touched.patient_id,
+            "patient_name": touched.patient_name,
+            "accession_number": touched.accession_number,
+        },
         "sop_class_uid": received.key.sop_class_uid,
         "sop_instance_uid": received.key.sop_instance_uid,
     }

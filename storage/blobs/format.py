@@ -161,7 +161,7 @@ def decode_trailer(data: bytes) -> Trailer:
             ),
             signature_uid=str(fields["signature_uid"]),
             signature_value_digest=_bytes(fields["signature_value_digest"]),
-            signed_tags=tuple(int(tag) for tag in fields["signed_tags"]),
+            signed_tags=tuple(map(int, fields["signed_tags"])),
             uncovered=tuple(Uncovered(int(tag), str(reason)) for tag, reason in fields["uncovered"]),
             foreign_signatures=tuple(_bytes(digest) for digest in fields["foreign_signatures"]),
             salt=_bytes(fields["salt"]),

@@ -22,6 +22,9 @@ class Level(Enum):
     SERIES = "SERIES"
     IMAGE = "IMAGE"
 
+    # Members are compared by identity; hashing them by it is no call into Python for each element of each object.
+    __hash__ = object.__hash__
+
     @property
     def depth(self) -> int:
         """0 for the patient, 3 for the image."""

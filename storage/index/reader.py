@@ -17,7 +17,7 @@ from storage.identifiers import ObjectId, Uid
 from storage.index.columns import Level
 from storage.index.compiler import compile_predicate
 from storage.index.engine import IndexEngine
-from storage.index.facts import sealed_facts
+from storage.index.facts import facts_again, sealed_facts
 from storage.index.finding import Match, joined, matches
 from storage.index.matching import FindQuery
 from storage.index.predicate import EVERYTHING, Predicate, all_of
@@ -105,7 +105,9 @@ class IndexReader:
         """What policy reads of a study; None if there is no such study."""
         with self._engine.reading() as connection:
             rows = _STUDY_FACTS.rows(connection, uid=study_uid)
-        return sealed_facts(self._engine.seal, *rows[0]) if rows else None
+        for facts, labels, mac in rows:
+            return sealed_facts(self._engine.seal, facts, labels, mac, facts_again)
+        return None
 
     def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
         """Patient and accession number of studies, by UID; unknown ones are left out."""

@@ -17,7 +17,7 @@ from storage.identifiers import ObjectId
 from storage.index import absent
 from storage.index.columns import SCALAR_FACTS
 from storage.index.engine import seal_of
-from storage.index.facts import facts_of, facts_text, labels_text
+from storage.index.facts import facts_again, facts_of, facts_text, labels_text
 from storage.index.prepared import Prepared
 from storage.index.schema import (
     INSTANCE,
@@ -202,7 +202,7 @@ class _Batch:
     def _known_studies(self, new: Mapping[int, IndexEntry]) -> dict[str, _Study]:
         uids = {entry.rows.facts.study_uid for entry in new.values()}
         return {
-            uid: _Study(key, facts_of(facts), split_values(held), split_values(classes))
+            uid: _Study(key, facts_again(facts), split_values(held), split_values(classes))
             for uid in uids
             for key, facts, held, classes in _KNOWN_STUDY.rows(self._connection, uid=uid)
         }

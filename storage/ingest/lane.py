@@ -146,7 +146,7 @@ class RemoteIntake(Intake):
             OutOfSpace, StoreReadOnly, IngestFailed: as `write`.
         """
         self._own()
-        self._send((self._data() if self._filled else b"") + encoded(Kind.FINISH))
+        self._send(encoded(Kind.FINISH, {"bytes": self._filled}))
         fields = self._hear(frozenset({Kind.RECEIVED}))
         try:
             return received_of(fields, self._declared, self._object_id, self)

@@ -3,8 +3,8 @@
     message = kind (1) ‖ length (4, big-endian) ‖ that many bytes of JSON, empty where the kind says it all
 
 Bytes of the data set never travel in messages: they lie in memory that both sides map, `SLOTS` slots used in turn, and
-`DATA` says how many of the next one are filled. What a worker answers is taken apart field by field, like anything from
-outside: it has read what a stranger sent.
+`DATA` says how many of the next one are filled, as `FINISH` does of the last one. What a worker answers is taken apart
+field by field, like anything from outside: it has read what a stranger sent.
 
     to a worker    BEGIN  DATA*  FINISH  SEAL        and in place of any but the first DISCARD
     from it        TAKEN* RECEIVED SEALED            and in place of any FAILED, which ends the object

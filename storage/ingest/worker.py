@@ -115,11 +115,10 @@ class _Lane:
             # It has failed already, and what was on its way by then is of no use.
             return b""
         if kind is Kind.DATA:
-            start = self._slot * SLOT_BYTES
-            self._slot = (self._slot + 1) % SLOTS
-            intake.write(self._memory[start : start + fields["bytes"]])
+            self._take(intake, fields["bytes"])
             return encoded(Kind.TAKEN)
         if kind is Kind.FINISH:
+            self._take(intake, fields["bytes"])
             self._received = intake.finish()
             return encoded(Kind.RECEIVED, received_fields(self._received))
         if kind is Kind.SEAL and self._received is not None:
@@ -129,6 +128,12 @@ class _Lane:
             self._intake = self._received = None
             return encoded(Kind.SEALED, sealed_fields(sealed.content))
         raise LaneBroken(f"{kind.name} where it has no place")
+
+    def _take(self, intake: IntakeHere, count: int) -> None:
+        """The bytes of the next slot."""
+        start = self._slot * SLOT_BYTES
+        self._slot = (self._slot + 1) % SLOTS
+        intake.write(self._memory[start : start + count])
 
     def _end(self) -> None:
         intake, self._intake, self._received = self._intake, None, None

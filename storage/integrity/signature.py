@@ -7,6 +7,7 @@ received bytes are never re-encoded. Signatures of every other kind are made by 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from itertools import chain
 from struct import Struct
@@ -127,10 +128,15 @@ def signature_fields(
 
 def parameter_fields(mac_id: int, mac_syntax: str, algorithm: str, tags: Sequence[int]) -> tuple[Field, ...]:
     """A whole MAC parameters item (PS3.3 Table C.12-6), in tag order."""
-    listed = Struct(f"<{2 * len(tags)}H").pack(*chain.from_iterable((tag >> 16, tag & 0xFFFF) for tag in tags))
     return (
         (0x04000005, b"US", mac_id.to_bytes(2, "little")),
         (0x04000010, b"UI", mac_syntax.encode()),
         (0x04000015, b"CS", algorithm.encode()),
-        (0x04000020, b"AT", listed),
+        (0x04000020, b"AT", _listed(tuple(tags))),
     )
+
+
+@lru_cache(maxsize=64)
+def _listed(tags: tuple[int, ...]) -> bytes:
+    """Tags as a value of AT (PS3.5 6.2). The objects of a series have the same elements."""
+    return Struct(f"<{2 * len(tags)}H").pack(*chain.from_iterable((tag >> 16, tag & 0xFFFF) for tag in tags))
