@@ -136,17 +136,21 @@ def reader(server: Server, model: str, *objects: str) -> Requestor:
     return Requestor(server.port, tls, "READER", server.title, contexts, server.user, scp_roles=objects)
 
 
+FETCHED = 500
+"""CT objects of the study that is fetched."""
+
+
 def fetching(server: Server, objects: Objects) -> float:
     """Objects per second by C-GET of one study."""
-    folders = objects.folders("get", 1, 100, 512)
+    folders = objects.folders("get", 1, FETCHED, 512)
     send(server, folders)
     study = str(pydicom.dcmread(folders[0] / "00000.dcm", stop_before_pixels=True).StudyInstanceUID)
     with reader(server, STUDY_GET, CT) as workstation:
         begun = time.perf_counter()
         received, _ = workstation.get(STUDY_GET, identifier("STUDY", {STUDY_UID: study}))
         elapsed = time.perf_counter() - begun
-    if len(received) != 100:
-        raise SystemExit(f"{server.name}: C-GET sent {len(received)} of 100 objects")
+    if len(received) != FETCHED:
+        raise SystemExit(f"{server.name}: C-GET sent {len(received)} of {FETCHED} objects")
     return len(received) / elapsed
 
 

@@ -74,6 +74,10 @@ class Stable:
         self._nodes = work / "nodes"
         self._nodes.mkdir()
         self._init()
+        # Every server has the same certificate, and its clients theirs: a handshake is the same work with each.
+        pki = self._template / "pki"
+        self._certificate, self._key = pki / "server.pem", pki / "server.key"
+        self._authority = self._nodes / "SENDER" / "ca.pem"
 
     def _init(self) -> None:
         home = ["--home", str(self._template)]
@@ -109,12 +113,11 @@ class Stable:
     def _orthanc(self, folder: Path) -> Server:
         folder.mkdir()
         port = free_port()
-        certificate, key, authority = self._peer_material()
         settings = {
             "Name": "peer", "StorageDirectory": str(folder), "IndexDirectory": str(folder), "HttpServerEnabled": False,
             "DicomAet": "ORTHANC", "DicomPort": port, "DicomCheckCalledAet": False, "DicomAlwaysAllowGet": True,
-            "DicomAlwaysAllowFind": True, "DicomTlsEnabled": True, "DicomTlsCertificate": str(certificate),
-            "DicomTlsPrivateKey": str(key), "DicomTlsTrustedCertificates": str(authority),
+            "DicomAlwaysAllowFind": True, "DicomTlsEnabled": True, "DicomTlsCertificate": str(self._certificate),
+            "DicomTlsPrivateKey": str(self._key), "DicomTlsTrustedCertificates": str(self._authority),
             "DicomTlsRemoteCertificateRequired": True, "ConcurrentJobs": 2,
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
@@ -123,17 +126,16 @@ class Stable:
     def _storescp(self, folder: Path) -> Server:
         folder.mkdir()
         port = free_port()
-        certificate, key, authority = self._peer_material()
         command = [
             "/usr/bin/storescp",
             "--fork",
             "-od",
             str(folder),
             "+tls",
-            str(key),
-            str(certificate),
+            str(self._key),
+            str(self._certificate),
             "+cf",
-            str(authority),
+            str(self._authority),
             str(port),
         ]
         return self._peer("storescp", "STORESCP", command, port, folder)
@@ -148,40 +150,6 @@ class Stable:
             except OSError:
                 time.sleep(0.05)
                 continue
-            return Server(name, port, title, process, folder, self._peer_nodes())
+            return Server(name, port, title, process, folder, self._nodes)
         process.kill()
         raise SystemExit(f"{name} did not start: {(self.work / f'{name}.log').read_text()[-800:]}")
-
-    def _peer_nodes(self) -> Path:
-        return self._peer_material()[0].parent
-
-    def _peer_material(self) -> tuple[Path, Path, Path]:
-        """One certificate for both sides of a peer's TLS, of the same kind as ours."""
-        folder = self.work / "peer-tls"
-        if not folder.exists():
-            folder.mkdir()
-            for name in ("SENDER", "READER"):
-                (folder / name).mkdir()
-            request = [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-            ]
-            subprocess.run(
-                [*request, "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
-                check=True,
-                capture_output=True,
-            )
-            for name in ("SENDER", "READER"):
-                for source, target in (("key", "key"), ("cert", "cert"), ("cert", "ca")):
-                    shutil.copy(folder / f"{source}.pem", folder / name / f"{target}.pem")
-        return folder / "cert.pem", folder / "key.pem", folder / "cert.pem"
