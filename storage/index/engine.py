@@ -53,6 +53,7 @@ class IndexEngine:
         path: Path | None = None,
         failures: tuple[type[Exception], ...] = (sqlite3.Error,),
         seal: FactsSeal | None = None,
+        alone: bool = False,
     ) -> None:
         """Not to be called.
 
@@ -62,12 +63,15 @@ class IndexEngine:
             path: the file that is left behind as one when all is closed, if it is a file.
             failures: what the driver raises.
             seal: what vouches for what policy reads of studies; None: nothing does.
+            alone: nobody else can write the database while this engine is open.
         """
         self._path = path
         self._readers = readers
         self._writer = writer.execution_options(**{_VOUCHING: seal}) if writer is not None else None
         self.seal = seal
         self._failures: tuple[type[Exception], ...] = (SQLAlchemyError, *failures)
+        self._alone = alone
+        self._changes = 0
         self._writing = threading.Lock()
         self._writing_thread: int | None = None
 
@@ -97,7 +101,7 @@ class IndexEngine:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         with _translated((SQLAlchemyError, sqlite3.Error)):
             writer = _writing_engine(path, durable=durable).connect()
-        return cls(_reading_engine(path, pooled=True), writer, path=path, seal=seal).prepared(prepare)
+        return cls(_reading_engine(path, pooled=True), writer, path=path, seal=seal, alone=True).prepared(prepare)
 
     @classmethod
     def open_read_only(cls, path: Path) -> "IndexEngine":
@@ -127,6 +131,11 @@ class IndexEngine:
         """What SQL the database speaks."""
         return self._readers.dialect
 
+    @property
+    def changes(self) -> int | None:
+        """Another number once a transaction was written: what was read before may be old. None: that is not known."""
+        return self._changes if self._alone else None
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that cannot write. No transaction: each statement sees the newest committed state.
@@ -154,6 +163,8 @@ class IndexEngine:
                 with _translated(self._failures), self._writer.begin():
                     yield self._writer
             finally:
+                # After the end of the transaction, so that nobody who reads before it takes that for what is new.
+                self._changes += 1
                 self._writing_thread = None
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ in one column of a page's rows. The same stands in columns and set tables of its
 
 import hmac
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -32,7 +32,7 @@ def facts_of(text: str) -> StudyFacts:
 
 
 facts_again: Final = lru_cache(maxsize=256)(facts_of)
-"""`facts_of`, for whoever asks about the same few studies with each object that comes or goes."""
+"""`facts_of`, for whoever asks about the same few studies with each object that comes."""
 
 
 _ESCAPES: Final = str.maketrans({"%": "%25", "\\": "%5C", "\0": "%00"})
@@ -66,13 +66,7 @@ class FactsSeal:
         return seal is not None and hmac.compare_digest(self.of(facts, labels), bytes(seal))
 
 
-def sealed_facts(
-    seal: FactsSeal | None,
-    facts: str,
-    labels: str,
-    mac: bytes | None,
-    read: Callable[[str], StudyFacts] = facts_of,
-) -> StudyFacts:
+def sealed_facts(seal: FactsSeal | None, facts: str, labels: str, mac: bytes | None) -> StudyFacts:
     """The facts of a row, for a decision; ``seal``: what vouches for them, None where nothing does."""
-    found = read(facts)
+    found = facts_of(facts)
     return found if seal is None or seal.holds(facts, labels, mac) else replace(found, vouched=False)

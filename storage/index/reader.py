@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from storage.errors import StoreNotReady
 from storage.identifiers import ObjectId, Uid
 from storage.index.columns import Level
 from storage.index.compiler import compile_predicate
 from storage.index.engine import IndexEngine
-from storage.index.facts import facts_again, sealed_facts
+from storage.index.facts import sealed_facts
 from storage.index.finding import Match, joined, matches
 from storage.index.matching import FindQuery
 from storage.index.predicate import EVERYTHING, Predicate, all_of
 from storage.index.prepared import Prepared
 from storage.index.schema import INSTANCE, SERIES, STUDY
 from storage.index.state import generation
+from storage.index.unchanged import Unchanged
 from storage.instance import InstanceKey, StoredInstance, StudyFacts
 
 PAGE: Final = 500
@@ -65,6 +66,7 @@ class IndexReader:
 
     def __init__(self, engine: IndexEngine) -> None:
         self._engine = engine
+        self._unchanged = Unchanged(engine)
 
     def find(self, query: FindQuery, scope: Predicate, page: int = PAGE) -> Iterator[list[Match]]:
         """The matches of a query within a scope, in pages, none empty.
@@ -103,11 +105,7 @@ class IndexReader:
 
     def study_facts(self, study_uid: str) -> StudyFacts | None:
         """What policy reads of a study; None if there is no such study."""
-        with self._engine.reading() as connection:
-            rows = _STUDY_FACTS.rows(connection, uid=study_uid)
-        for facts, labels, mac in rows:
-            return sealed_facts(self._engine.seal, facts, labels, mac, facts_again)
-        return None
+        return self._unchanged.read(("facts", study_uid), lambda connection: self._study_facts(connection, study_uid))
 
     def study_names(self, study_uids: Iterable[str]) -> dict[str, StudyNames]:
         """Patient and accession number of studies, by UID; unknown ones are left out."""
@@ -131,9 +129,12 @@ class IndexReader:
         """Every object in the index, in the order of storing, also while it is being rebuilt."""
         return (kept for rows in self._kept_pages(EVERYTHING, page) for kept in rows)
 
+    def _study_facts(self, connection: Connection, study_uid: str) -> StudyFacts | None:
+        rows = _STUDY_FACTS.rows(connection, uid=study_uid)
+        return sealed_facts(self._engine.seal, *rows[0]) if rows else None
+
     def _generation(self) -> str:
-        with self._engine.reading() as connection:
-            return generation(connection)
+        return self._unchanged.read(("generation",), generation)
 
     def _of_one_index(self, began: str, pages: Iterator[list[_Row]]) -> Iterator[list[_Row]]:
         """Pages as long as no rebuild began since the first: what it makes does not continue what was there."""
