@@ -92,6 +92,8 @@ class Association:
         self._cancelled: set[int] = set()
         self._data: IncomingMessageData | None = None
         self._outbox = Outbox()
+        self._ahead = b""
+        """PDUs that go out in front of the next message."""
         self._ending = Ending.NOTHING
         self._withdrawn = False
 
@@ -226,6 +228,9 @@ class Association:
         return IncomingMessageData(partial(self._next_data_fragment, context_id), self._limits.data_set_bytes)
 
     def _next_command(self, interrupted: Callable[[], bool] | None = None) -> tuple[AcceptedContext, CommandSet] | None:
+        if self._ahead:
+            before, self._ahead = self._ahead, b""
+            self._transport.send(before)
         self._transport.new_message()
         deadline = time.monotonic() + self._limits.idle_seconds
         while True:
@@ -270,8 +275,13 @@ class Association:
 
     def send(self, context_id: int, command: CommandSet, data: Iterable[bytes | memoryview] | None = None) -> None:
         """Send one message (`archive.dimse.channel.Channel`)."""
-        for pdus in messages_to_pdus(context_id, [(command, data)], self._fragment_bytes):
+        before, self._ahead = self._ahead, b""
+        for pdus in messages_to_pdus(context_id, [(command, data)], self._fragment_bytes, before):
             self._transport.send(pdus)
+
+    def send_with_next(self, context_id: int, command: CommandSet) -> None:
+        """Send a message with the one that comes next (`archive.dimse.channel.Channel`)."""
+        self._ahead += b"".join(messages_to_pdus(context_id, [(command, None)], self._fragment_bytes))
 
     def send_many(self, context_id: int, messages: Iterable[tuple[CommandSet, bytes | None]]) -> None:
         """Send small messages with few writes."""

@@ -74,6 +74,10 @@ class Channel(Protocol):
     def send(self, context_id: int, command: CommandSet, data: Iterable[bytes | memoryview] | None = None) -> None:
         """Send one message; its data set in P-DATA fragments no longer than the peer takes."""
 
+    def send_with_next(self, context_id: int, command: CommandSet) -> None:
+        """Send a message without a data set in one write with what is sent next, at the latest before the peer is
+        waited for."""
+
     def send_many(self, context_id: int, messages: Iterable[tuple[CommandSet, bytes | None]]) -> None:
         """Send small messages with few writes."""
 

@@ -32,6 +32,8 @@ _log = structlog.get_logger("strongroom.delivery")
 class DestinationCarrier:
     """Carries objects to a destination (implements `archive.dimse.sub_operations.Carrier`)."""
 
+    same_association = False
+
     def __init__(self, requestor: Requestor, retrieval: Retrieval, ae_title: str, originator: tuple[str, int]) -> None:
         """``originator``: AE title and message id of the C-MOVE, told with every object (PS3.7 9.3.1.1)."""
         if retrieval.destination is None:

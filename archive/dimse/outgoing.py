@@ -15,6 +15,7 @@ def messages_to_pdus(
     context_id: int,
     messages: Iterable[tuple[CommandSet, Iterable[bytes | memoryview] | None]],
     fragment_bytes: int,
+    before: bytes = b"",
 ) -> Iterator[bytes]:
     """Each yield is one write: as many PDUs as fit `WRITE_BYTES`, and always the end of what there is.
 
@@ -22,9 +23,10 @@ def messages_to_pdus(
         context_id: the presentation context.
         messages: commands with their data sets, in chunks of any size.
         fragment_bytes: the longest fragment that the peer takes.
+        before: PDUs that go out in front.
     """
-    parts: list[bytes | memoryview] = []
-    size = 0
+    parts: list[bytes | memoryview] = [before] if before else []
+    size = len(before)
     for command, data in messages:
         for flags, fragment in _fragments(command, data, fragment_bytes):
             length = len(fragment)

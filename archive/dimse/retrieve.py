@@ -127,6 +127,8 @@ class MoveProvider(_RetrieveProvider):
 class _SameAssociation:
     """Carries the objects of a C-GET back to the requestor."""
 
+    same_association = True
+
     def __init__(self, channel: Channel, retrieval: Retrieval) -> None:
         self._channel = channel
         self._retrieval = retrieval

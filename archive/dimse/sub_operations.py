@@ -77,6 +77,9 @@ class Counted:
 class Carrier(Protocol):
     """Takes objects to where they go."""
 
+    same_association: bool
+    """Whether they go where the responses go."""
+
     def carry(self, instance: StoredInstance, following: StoredInstance | None) -> int | None:
         """One sub-operation: the peer's status, None where the object cannot be sent to it at all.
 
@@ -188,13 +191,15 @@ def run(
     Returns:
         Whether the requestor cancelled before the last.
     """
+    # A pending response has its own write only where no object follows it on the association.
+    respond = channel.send_with_next if carrier.same_association else channel.send
     for instance, following in _with_the_next(retrieval.instances):
         if channel.cancel_requested(command.message_id):
             retrieval.cancelled()
             return True
         if counted.count(carrier.carry(instance, following), instance.key.sop_instance_uid):
             retrieval.transferred(instance)
-        channel.send(context_id, retrieve_rsp(command, PENDING, counted.counters(with_remaining=True)))
+        respond(context_id, retrieve_rsp(command, PENDING, counted.counters(with_remaining=True)))
     # Selected, and out of reach by the time they were read: a label came between, or they are gone.
     counted.give_up()
     return False

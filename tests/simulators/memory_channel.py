@@ -77,6 +77,9 @@ class MemoryChannel:
         # As the requestor reads it: encoded, and decoded again.
         self.sent.append(Sent(context_id, CommandSet.decode(command.encode()), encoded))
 
+    def send_with_next(self, context_id: int, command: CommandSet) -> None:
+        self.send(context_id, command)
+
     def send_many(self, context_id: int, messages: Iterable[tuple[CommandSet, bytes | None]]) -> None:
         for command, data in messages:
             self.send(context_id, command, None if data is None else [data])

@@ -166,6 +166,26 @@ def test_anything_but_the_response_to_a_sub_operation_is_aborted(answer):
         assert peer.abort()[0] == 2
 
 
+def test_a_message_that_goes_with_the_next_one_goes_before_it():
+    def serve(channel, context, request, data):
+        channel.send_with_next(context.context_id, c_find_rsp(request, 0xFF00))
+        channel.send_with_next(context.context_id, c_find_rsp(request, 0xFF01))
+        channel.send(context.context_id, c_find_rsp(request, 0))
+
+    with Acceptor(dispatcher=Sink(serve)) as acceptor, acceptor.associated() as peer:
+        peer.send(p_data((1, 3, request_command(FIND))))
+        assert [peer.status() for _ in range(3)] == [0xFF00, 0xFF01, 0]
+
+
+def test_nobody_is_waited_for_who_has_not_been_sent_everything():
+    def serve(channel, context, request, data):
+        channel.send_with_next(context.context_id, c_find_rsp(request, 0xFF00))
+
+    with Acceptor(dispatcher=Sink(serve)) as acceptor, acceptor.associated() as peer:
+        peer.send(p_data((1, 3, request_command(FIND))))
+        assert peer.status() == 0xFF00
+
+
 def test_a_release_during_a_request_ends_the_service_and_is_answered():
     serve, statuses = sub_operations(1)
     with Acceptor(dispatcher=Sink(serve)) as acceptor, acceptor.associated() as peer:

@@ -65,6 +65,12 @@ def test_many_small_messages_are_one_write():
     assert len(list(messages_to_pdus(5, small, 16_000))) == 1
 
 
+def test_what_goes_in_front_is_in_the_first_write():
+    front = b"".join(messages_to_pdus(5, [(COMMAND, None)], 300))
+    (sent,) = messages_to_pdus(5, [(COMMAND, [b"keys"])], 300, front)
+    assert messages_of(sent, 306) == [(COMMAND.encode(), None), (COMMAND.encode(), b"keys")]
+
+
 def test_a_large_data_set_is_never_held_whole():
     most = 0
 
