@@ -25,6 +25,7 @@ def archive(tmp_path_factory):
     settings = archive.home / "strongroom.toml"
     settings.write_text(settings.read_text().replace("reload_seconds = 5.0", "reload_seconds = 1"))
     with archive.serving():
+        archive.enrol("CT1", "modality")
         yield archive
 
 
@@ -74,7 +75,6 @@ def metric(archive, name):
 
 
 def test_a_renewed_server_certificate_is_shown_to_the_next_and_loses_nobody(archive):
-    archive.node("CT1", "modality")
     before = presented(archive)
     with archive.requestor("CT1") as modality:
         assert modality.echo() == 0
