@@ -64,7 +64,7 @@ from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
 from auth.identity.throttle import Throttle
 from auth.node.tls import destination_context
-from storage.clock import now
+from storage.repository import now
 
 _log = structlog.get_logger("strongroom.serve")
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from storage.health import Health
@@ -125,12 +126,11 @@ class Intake(StagedBytes, ABC):
         """
 
     @abstractmethod
-    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
         """Sign what was received, write the trailer and put the object on stable storage.
 
         Raises:
-            MalformedDataSet, DataSetLimitExceeded: it cannot be signed; what is staged is removed.
-            OutOfSpace, StoreReadOnly, IngestFailed: likewise.
+            OutOfSpace, StoreReadOnly, IngestFailed: what is staged is removed.
         """
 
     @abstractmethod

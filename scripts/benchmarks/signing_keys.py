@@ -7,6 +7,7 @@ import os
 import statistics
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -68,7 +69,7 @@ def _taken_in(tools: IntakeTools, declared: DeclaredInstance, data: bytes) -> fl
         intake = IntakeHere(tools, declared, new_object_id(), Health())
         for start in range(0, len(data), 131_072):
             intake.write(memoryview(data)[start : start + 131_072])
-        intake.seal(intake.finish(), {})
+        intake.seal(intake.finish(), {}, datetime.now(UTC))
         taken.append((time.perf_counter() - begun) * 1000)
         intake.discard()
     return statistics.median(taken)

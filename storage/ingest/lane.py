@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 from storage.errors import IngestFailed, StorageError, StoreReadOnly
@@ -152,14 +153,14 @@ class RemoteIntake(Intake):
         except LaneBroken as error:
             raise self._broken(error) from error
 
-    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
         """Sign what was received, write the trailer and sync the file.
 
         Raises:
             OutOfSpace, StoreReadOnly, IngestFailed: as `write`.
         """
         self._own()
-        self._send(encoded(Kind.SEAL, {"provenance": dict(provenance)}))
+        self._send(encoded(Kind.SEAL, {"provenance": dict(provenance), "moment": moment.isoformat()}))
         fields = self._hear(frozenset({Kind.SEALED}))
         try:
             content = sealed_of(fields)

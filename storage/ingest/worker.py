@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from storage.errors import StorageError
@@ -80,9 +81,6 @@ class _Lane:
                 answer = self._answer(kind, fields)
                 if answer:
                     self._stream.sendall(answer)
-                if kind is Kind.FINISH and self._intake is not None:
-                    # The archive decides on the object meanwhile.
-                    self._intake.sign_ahead()
         except (LaneBroken, OSError):
             pass
         finally:
@@ -124,7 +122,8 @@ class _Lane:
             self._received = intake.finish()
             return encoded(Kind.RECEIVED, received_fields(self._received))
         if kind is Kind.SEAL and self._received is not None:
-            sealed = intake.seal(self._received, fields["provenance"])
+            moment = datetime.fromisoformat(fields["moment"])
+            sealed = intake.seal(self._received, fields["provenance"], moment)
             # From here on it is the archive's.
             self._intake = self._received = None
             return encoded(Kind.SEALED, sealed_fields(sealed.content))
