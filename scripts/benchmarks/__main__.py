@@ -238,9 +238,12 @@ class Kept:
         return self._servers[name, prepare]
 
     def stop(self) -> None:
-        """Stop them all, and see that ours did everything that it does."""
+        """Stop them all."""
         for server in self._servers.values():
             server.stop()
+
+    def check(self) -> None:
+        """See that ours did everything that it does, once it is stopped."""
         for (name, _), server in self._servers.items():
             if name == "strongroom":
                 features_were_on(server)
@@ -304,24 +307,30 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as work:
         stable, objects = Stable(Path(work)), Objects(Path(work))
         kept = Kept(stable, objects)
-        for name in arguments.names or names:
+
+        def measured(name: str) -> list[dict[str, object]]:
             if name in INDEXES:
-                made = big_index.run(name, arguments.studies, arguments.rounds, Path(work))
-            elif name == HANGING:
-                made = [hanging.run(arguments.rounds, stable, Path(work))]
-            elif name == SIGNING_KEYS:
+                return big_index.run(name, arguments.studies, arguments.rounds, Path(work))
+            if name == HANGING:
+                return [hanging.run(arguments.rounds, stable, Path(work))]
+            if name == SIGNING_KEYS:
                 (folder,) = objects.folders("ct-key", 1, 1, 512)
-                made = [signing_keys.run(arguments.rounds, next(folder.iterdir()))]
-            elif name == AUDIT_SHARE:
+                return [signing_keys.run(arguments.rounds, next(folder.iterdir()))]
+            if name == AUDIT_SHARE:
                 load = partial(storing(4, 50, 512, "ct4"), objects=objects)
-                made = [audit_share.run(arguments.rounds, stable, load)]
-            else:
-                made = [run(known[name], arguments.rounds, stable, objects, kept)]
-            results += made
-            if not arguments.json:
-                for result in made:
-                    told(result)
-        kept.stop()
+                return [audit_share.run(arguments.rounds, stable, load)]
+            return [run(known[name], arguments.rounds, stable, objects, kept)]
+
+        try:
+            for name in arguments.names or names:
+                made = measured(name)
+                results += made
+                if not arguments.json:
+                    for result in made:
+                        told(result)
+        finally:
+            kept.stop()
+        kept.check()
     if arguments.json:
         print(json.dumps(results, indent=2))
     return 0

@@ -1,8 +1,10 @@
 """What a server's processes use up: processor time, memory, and what they do while nobody asks anything."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
+from typing import TypeVar
 
 import psutil
 
@@ -10,6 +12,7 @@ from benchmarks.servers import Server
 from tests.simulators.scu import IMPLICIT, VERIFICATION, Requestor
 
 MIB = 1024 * 1024
+_Said = TypeVar("_Said")
 _IDLE_ASSOCIATIONS, _IDLE_SECONDS = 50, 10.0
 _PEAK_INTERVAL_SECONDS = 0.02
 
@@ -20,15 +23,22 @@ def processes(server: Server) -> list[psutil.Process]:
     return [top, *top.children(recursive=True)]
 
 
+def _of_each(server: Server, asked: Callable[[psutil.Process], _Said]) -> Iterator[_Said]:
+    """What is said of each process; one that ends meanwhile, as a server that forks has them, says nothing."""
+    for process in processes(server):
+        with suppress(psutil.NoSuchProcess):
+            yield asked(process)
+
+
 def processor_seconds(server: Server) -> float:
     """User and system time of the whole server so far, ended children included."""
-    spent = [process.cpu_times() for process in processes(server)]
+    spent = _of_each(server, psutil.Process.cpu_times)
     return sum(times.user + times.system + times.children_user + times.children_system for times in spent)
 
 
 def memory_bytes(server: Server) -> int:
     """What the whole server keeps in memory, shared pages counted once (proportional set size)."""
-    return sum(int(process.memory_full_info().pss) for process in processes(server))
+    return sum(int(info.pss) for info in _of_each(server, psutil.Process.memory_full_info))
 
 
 class Peak:
