@@ -14,7 +14,7 @@ import structlog
 from archive.dimse.channel import AcceptedContext, Admission, Dispatcher, Ending, Peer, Rejected, Report
 from archive.dimse.incoming import IncomingMessageData
 from archive.dimse.outbox import Outbox
-from archive.dimse.outgoing import messages_to_pdus, repeated_to_pdus
+from archive.dimse.sender import Sender
 from archive.dimse.transport import Transport
 from archive.errors import LimitExceeded, PeerGone, PeerTooSlow, ProtocolViolation
 from archive.session import AssociationSession
@@ -87,13 +87,11 @@ class Association:
         self._command_context: int | None = None
         self._contexts: Mapping[int, AcceptedContext] = MappingProxyType({})
         self._session: AssociationSession | None = None
-        self._fragment_bytes = 0
+        self._sender = Sender(transport, 0)
         self._abort_action: Action | None = None
         self._cancelled: set[int] = set()
         self._data: IncomingMessageData | None = None
         self._outbox = Outbox()
-        self._ahead = b""
-        """PDUs that go out in front of the next message."""
         self._ending = Ending.NOTHING
         self._withdrawn = False
 
@@ -175,7 +173,8 @@ class Association:
             return self._reject(*LOCAL_LIMIT_EXCEEDED)
         self._session = admitted.session
         self._contexts = admitted.contexts(request.contexts)
-        self._fragment_bytes = min(request.max_pdu or self._limits.pdu_bytes, self._limits.pdu_bytes) - 6
+        most = min(request.max_pdu or self._limits.pdu_bytes, self._limits.pdu_bytes)
+        self._sender = Sender(self._transport, most - 6)
         self._protocol.step(Event.ACCEPT)
         self._framer.widen()
         self._transport.send(encode_accept(request, admitted.answer, self._limits.pdu_bytes))
@@ -228,9 +227,7 @@ class Association:
         return IncomingMessageData(partial(self._next_data_fragment, context_id), self._limits.data_set_bytes)
 
     def _next_command(self, interrupted: Callable[[], bool] | None = None) -> tuple[AcceptedContext, CommandSet] | None:
-        if self._ahead:
-            before, self._ahead = self._ahead, b""
-            self._transport.send(before)
+        self._sender.flush()
         self._transport.new_message()
         deadline = time.monotonic() + self._limits.idle_seconds
         while True:
@@ -275,24 +272,19 @@ class Association:
 
     def send(self, context_id: int, command: CommandSet, data: Iterable[bytes | memoryview] | None = None) -> None:
         """Send one message (`archive.dimse.channel.Channel`)."""
-        before, self._ahead = self._ahead, b""
-        for pdus in messages_to_pdus(context_id, [(command, data)], self._fragment_bytes, before):
-            self._transport.send(pdus)
+        self._sender.send(context_id, [(command, data)])
 
     def send_with_next(self, context_id: int, command: CommandSet) -> None:
         """Send a message with the one that comes next (`archive.dimse.channel.Channel`)."""
-        self._ahead += b"".join(messages_to_pdus(context_id, [(command, None)], self._fragment_bytes))
+        self._sender.hold(context_id, command)
 
     def send_many(self, context_id: int, messages: Iterable[tuple[CommandSet, bytes | None]]) -> None:
         """Send small messages with few writes."""
-        pairs = ((command, None if data is None else (data,)) for command, data in messages)
-        for pdus in messages_to_pdus(context_id, pairs, self._fragment_bytes):
-            self._transport.send(pdus)
+        self._sender.send(context_id, ((command, None if data is None else (data,)) for command, data in messages))
 
     def send_repeated(self, context_id: int, command: CommandSet, data_sets: Iterable[bytes]) -> None:
         """Send the same command with each of many small data sets, with few writes."""
-        for pdus in repeated_to_pdus(context_id, command, data_sets, self._fragment_bytes):
-            self._transport.send(pdus)
+        self._sender.send_repeated(context_id, command, data_sets)
 
     def receive_response(self, context_id: int) -> CommandSet:
         """The response to a sub-operation; a C-CANCEL that comes in between is remembered."""
