@@ -46,7 +46,8 @@ from tests.simulators.memory_archive import encoded
 from tests.simulators.object_store import ObjectStore, signer
 
 NATIVE = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED_LITTLE)
-MOMENT = datetime(2026, 11, 27, tzinfo=UTC)
+MOMENT = datetime.now(UTC)
+"""The test key's certificate is valid around the present."""
 SIGNATURES = (0x4FFE0001, 0xFFFAFFFA)
 
 
