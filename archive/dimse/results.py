@@ -48,6 +48,9 @@ class Queue(Protocol):
     def postponed(self, key: int, attempts: int, until: datetime) -> None:
         """It is due again then."""
 
+    def recalled(self, moment: datetime) -> None:
+        """What was handed to associations is due."""
+
     def done(self, key: int) -> None:
         """Forget it."""
 
@@ -99,7 +102,11 @@ class ResultDeliverer:
         self._thread = threading.Thread(target=self._run, name="commitment", daemon=True)
 
     def start(self) -> None:
-        """Begin to look; what an earlier run left is due."""
+        """Begin to look; what an earlier run left to its associations is due, for none of them is left.
+
+        Raises `StorageError`.
+        """
+        self._queue.recalled(self._clock())
         self._thread.start()
 
     def close(self) -> None:

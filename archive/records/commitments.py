@@ -98,6 +98,12 @@ class CommitmentRecords:
         """Nobody took the result; it is due again then."""
         self._update(key, attempts=attempts, next_attempt=_milliseconds(until))
 
+    def recalled(self, moment: datetime) -> None:
+        """What was handed to associations, which ended with an earlier run, is due: all that nobody failed to take."""
+        handed = (COMMITMENT.c.attempts == 0) & (COMMITMENT.c.next_attempt > _milliseconds(moment))
+        with self._database.writing() as connection:
+            connection.execute(update(COMMITMENT).where(handed).values(next_attempt=_milliseconds(moment)))
+
     def done(self, key: int) -> None:
         """The result was delivered, or given up: forget the request."""
         with self._database.writing() as connection:

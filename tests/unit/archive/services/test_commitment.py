@@ -253,6 +253,22 @@ def test_an_association_that_is_over_sends_the_result_another_way(world, service
     assert away.tried == 1
 
 
+def test_a_result_left_to_an_association_that_a_crash_ended_is_due_at_the_next_start(
+    world, service, session, deliverer, away, clock
+):
+    context = AcceptedContext(3, STORAGE_COMMITMENT, EXPLICIT_LITTLE)
+    deliverer.asked(ask(service, session, (CT, "1.2.1.1.1")), MemoryChannel(session, context), context)
+    attend(deliverer, world, clock)
+    assert world.queue.due(clock(), 10) == []
+    # No answer, and no end of the association: the process was killed.
+    world.queue.recalled(clock())
+    attend(deliverer, world, clock)
+    assert away.tried == 1
+    # What was tried in vain keeps its pause, however often somebody starts the archive again.
+    world.queue.recalled(clock())
+    assert world.queue.due(clock(), 10) == []
+
+
 def test_an_outbox_tells_everybody_that_no_answer_will_come():
     outbox, told = Outbox(), []
 
