@@ -7,7 +7,7 @@ from auth.node.ocsp import Responder
 from auth.node.peer import NodeVerifier
 from auth.node.tls import ServerTls
 from auth.node.trust import Trust, load_trust
-from storage.repository import now
+from storage.clock import now
 
 
 class BelievedNodes:

@@ -45,6 +45,7 @@ from auth.policy.engine import PolicyEngine
 from auth.policy.loading import LoadedPolicies
 from auth.policy.loading import load as load_policies
 from storage.blobs.filesystem import FilesystemBlobs
+from storage.clock import now
 from storage.crypto.keyring import Keyring
 from storage.index.engine import IndexEngine
 from storage.index.facts import FactsSeal
@@ -54,7 +55,7 @@ from storage.ingest.pool import IntakePool
 from storage.integrity.element_events import StreamLimits
 from storage.ports import Intakes
 from storage.recovery import Progress, RecoveryReport, no_progress
-from storage.repository import Parts, Repository, now
+from storage.repository import Parts, Repository
 
 _MAX_PROCESSES: Final = 8
 """That take objects in, unless the settings say otherwise: by then the disk is what is waited for."""

@@ -25,8 +25,8 @@ from auth.identity.authenticator import Authenticated, Authenticator, OfferedIde
 from auth.identity.steps import checked, followed
 from auth.identity.throttle import Throttle
 from auth.principal import IdentityDemand, NodeIdentity, NodeTrust
+from storage.clock import now
 from storage.index.engine import IndexEngine
-from storage.repository import now
 
 MAX_CREDENTIAL_BYTES: Final = 65_529
 """What the two fields of a User Identity sub-item can hold: its 16-bit length, less six bytes (PS3.7 Table D.3-14)."""

@@ -64,7 +64,7 @@ from auth.identity.authenticator import Authenticator
 from auth.identity.chain import Chain
 from auth.identity.throttle import Throttle
 from auth.node.tls import destination_context
-from storage.repository import now
+from storage.clock import now
 
 _log = structlog.get_logger("strongroom.serve")
 

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from storage.health import Health
@@ -126,11 +125,12 @@ class Intake(StagedBytes, ABC):
         """
 
     @abstractmethod
-    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         """Sign what was received, write the trailer and put the object on stable storage.
 
         Raises:
-            OutOfSpace, StoreReadOnly, IngestFailed: what is staged is removed.
+            MalformedDataSet, DataSetLimitExceeded: it cannot be signed; what is staged is removed.
+            OutOfSpace, StoreReadOnly, IngestFailed: likewise.
         """
 
     @abstractmethod

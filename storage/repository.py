@@ -7,11 +7,12 @@ each have a module of their own. Knows nothing of users or the wire.
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from storage.blobs.format import OpenBlob
+from storage.clock import now
 from storage.committer import Committer
 from storage.confidentiality.mask import Mask
 from storage.confidentiality.masked_object import MaskedObject
@@ -45,11 +46,6 @@ from storage.recovery import Progress, Recovery, RecoveryReport, no_progress
 from storage.transfer_syntax import transfer_syntax
 
 _NO_LABELS: Final = GivenLabels()
-
-
-def now() -> datetime:
-    """The present, with its offset."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +144,7 @@ class Repository:
         Raises:
             StoreReadOnly, OutOfSpace, IngestFailed: it could not be done; what was staged is removed.
         """
-        return _intake(received).seal(received, provenance, self._clock())
+        return _intake(received).seal(received, provenance)
 
     def signatures_of(self, sealed: SealedInstance, trust: Trust) -> tuple[SignatureReport, ...]:
         """Check the signatures that an object came with, once it is sealed and before it is committed.

@@ -19,9 +19,9 @@ from auth.policy.loading import load
 from auth.policy.model import AccessRequest, Action
 from auth.policy.shadow import Difference
 from auth.principal import Assurance, NodeTrust, Principal
+from storage.clock import now
 from storage.identifiers import uid
 from storage.index.wording import sql_text
-from storage.repository import now
 
 _log = structlog.get_logger("strongroom.policy")
 _ACTIONS: Final = {action.value.casefold(): action for action in Action}

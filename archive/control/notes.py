@@ -7,6 +7,7 @@ from archive.control.protocol import Json
 from archive.errors import UsageInvalid
 from archive.services.store import provenance_of
 from archive.signatures.note import KEY_OBJECT, Note, Referenced, first_of, key_object_note
+from storage.clock import now
 from storage.identifiers import Uid, uid
 from storage.index.predicate import EVERYTHING, Compare
 from storage.instance import DeclaredInstance, StoredInstance
@@ -15,7 +16,6 @@ from storage.integrity.references import object_mac
 from storage.integrity.signing import ObjectSigner, SignatureOrder
 from storage.integrity.splice import spliced
 from storage.integrity.verifier import verify_signatures
-from storage.repository import now
 from storage.transfer_syntax import EXPLICIT_LITTLE, transfer_syntax
 
 

@@ -8,8 +8,8 @@ from archive.control.operations import Call, operation
 from archive.control.protocol import Json
 from archive.errors import UsageInvalid
 from archive.evidence.making import FORMAT, LedgerReading, object_evidence, other_events
+from storage.clock import now
 from storage.identifiers import uid
-from storage.repository import now
 
 
 @operation("evidence.study")

@@ -15,7 +15,7 @@ from archive.errors import PeerGone, PeerTooSlow
 from archive.upper_layer.framing import Framer
 from archive.upper_layer.limits import Limits
 
-_SLICE_SECONDS: Final = 1.0
+_SLICE_SECONDS: Final = 2.0
 """How long one read or write waits before it looks at whatever else may end it."""
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
@@ -80,7 +80,7 @@ class Transport:
             framer: where the bytes go.
             deadline: monotonic time by which a unit has to begin; one that has begun has ``pdu_seconds`` from there,
                 unless the deadline comes first.
-            interrupted: asked about once a second between units; where it says yes the wait ends.
+            interrupted: asked about every two seconds between units; where it says yes the wait ends.
             within_message: the pace of the peer counts between units too.
 
         Returns:

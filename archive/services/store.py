@@ -6,8 +6,8 @@ The order of one store, none of which can be skipped because each step takes wha
 2. the data set is the object that the command announced;
 3. the enforcement point gives a grant for the study that the data set itself names; a rejection note needs more
    (`archive.services.rejection`), and is carried out before it is answered;
-4. our signature and the trailer, on stable storage; what becomes of it by the signatures that it came with, and which
-   labels it brings its study;
+4. our signature (the intake may have it ready) and the trailer, on stable storage; what becomes of it by the signatures
+   that it came with, and which labels it brings its study;
 5. the commit: visible, in the ledger, in the audit, in the index, the labels with it.
 
 Whatever fails before the commit leaves nothing behind. Knows nothing of the wire.

@@ -8,11 +8,13 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from storage.blobs.format import BlobSealer
+from storage.clock import now
 from storage.crypto.keyring import Keyring
 from storage.errors import StorageError, StoreReadOnly
 from storage.health import Health
@@ -29,7 +31,7 @@ from storage.instance import (
 )
 from storage.integrity.element_events import StreamLimits
 from storage.integrity.inspection import DataSetInspector
-from storage.integrity.signature import Signer
+from storage.integrity.signature import MadeSignature, Signer
 from storage.ports import BlobStore, Intake
 from storage.transfer_syntax import transfer_syntax
 
@@ -45,6 +47,8 @@ class IntakeTools:
     signer: Signer
     limits: StreamLimits | None = None
     """What one data set may ask of its reader; None: the defaults."""
+    clock: Callable[[], datetime] = now
+    """Tells when an object is signed."""
 
 
 class IntakeHere(Intake):
@@ -59,6 +63,7 @@ class IntakeHere(Intake):
         "_inspector",
         "_left",
         "_object_id",
+        "_signature",
         "_size",
         "_tools",
         "_writer",
@@ -71,6 +76,7 @@ class IntakeHere(Intake):
         self._health = health
         self._inspector = DataSetInspector(transfer_syntax(declared.transfer_syntax), WANTED, tools.limits)
         self._inspection: Inspection | None = None
+        self._signature: MadeSignature | None = None
         self._address = hmac.new(tools.keyring.address_key, digestmod=hashlib.sha256)
         self._size = 0
         self._left = False
@@ -122,17 +128,25 @@ class IntakeHere(Intake):
             signed=inspection.signed,
         )
 
-    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
-        """Sign what was received, write the trailer and sync the file.
+    def sign_ahead(self) -> None:
+        """After `finish`: make the signature that `seal` will want, while somebody else decides whether it will.
+
+        Where there can be none, `seal` says so.
+        """
+        with suppress(StorageError):
+            self._signature = self._signed()
+
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
+        """Sign what was received, unless that is done, write the trailer and sync the file.
 
         Raises:
-            OutOfSpace, StoreReadOnly: what the disk said; what is staged is removed.
+            MalformedDataSet, DataSetLimitExceeded: it cannot be signed.
+            OutOfSpace, StoreReadOnly: what the disk said.
+            What is staged is removed in both cases.
         """
-        inspection = self._inspection
-        if inspection is None:
-            raise ValueError("nothing was received whole")
+        inspection = self._received_whole()
         try:
-            signature = self._tools.signer.sign(inspection, transfer_syntax(self._declared.transfer_syntax), moment)
+            signature = self._signature or self._signed()
             trailer = Trailer(
                 canonical_digest=inspection.canonical_digest,
                 received_digest=received.address,
@@ -160,6 +174,15 @@ class IntakeHere(Intake):
     def leave(self) -> None:
         """Let the synced object keep its staging name: whether it is committed is for the next start to find out."""
         self._left = True
+
+    def _received_whole(self) -> Inspection:
+        if self._inspection is None:
+            raise ValueError("nothing was received whole")
+        return self._inspection
+
+    def _signed(self) -> MadeSignature:
+        syntax = transfer_syntax(self._declared.transfer_syntax)
+        return self._tools.signer.sign(self._received_whole(), syntax, self._tools.clock())
 
     def _failed(self, error: StorageError) -> None:
         if isinstance(error, StoreReadOnly):

@@ -10,7 +10,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Final
 
 from storage.errors import IngestFailed, StorageError, StoreReadOnly
@@ -153,14 +152,14 @@ class RemoteIntake(Intake):
         except LaneBroken as error:
             raise self._broken(error) from error
 
-    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object], moment: datetime) -> SealedInstance:
+    def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         """Sign what was received, write the trailer and sync the file.
 
         Raises:
             OutOfSpace, StoreReadOnly, IngestFailed: as `write`.
         """
         self._own()
-        self._send(encoded(Kind.SEAL, {"provenance": dict(provenance), "moment": moment.isoformat()}))
+        self._send(encoded(Kind.SEAL, {"provenance": dict(provenance)}))
         fields = self._hear(frozenset({Kind.SEALED}))
         try:
             content = sealed_of(fields)

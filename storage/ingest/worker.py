@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 from storage.errors import StorageError
@@ -81,6 +80,9 @@ class _Lane:
                 answer = self._answer(kind, fields)
                 if answer:
                     self._stream.sendall(answer)
+                if kind is Kind.FINISH and self._intake is not None:
+                    # The archive decides on the object meanwhile.
+                    self._intake.sign_ahead()
         except (LaneBroken, OSError):
             pass
         finally:
@@ -122,8 +124,7 @@ class _Lane:
             self._received = intake.finish()
             return encoded(Kind.RECEIVED, received_fields(self._received))
         if kind is Kind.SEAL and self._received is not None:
-            moment = datetime.fromisoformat(fields["moment"])
-            sealed = intake.seal(self._received, fields["provenance"], moment)
+            sealed = intake.seal(self._received, fields["provenance"])
             # From here on it is the archive's.
             self._intake = self._received = None
             return encoded(Kind.SEALED, sealed_fields(sealed.content))

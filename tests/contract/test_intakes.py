@@ -1,7 +1,6 @@
 """What every way of taking objects in has to do (`storage.ports.Intakes`); each adapter is one parameter of `world`."""
 
 import time
-from datetime import UTC, datetime
 
 import pytest
 
@@ -25,7 +24,7 @@ def begin(world, announced=None):
 
 def seal(intake):
     received = intake.finish()
-    return intake.seal(received, PROVENANCE, datetime.now(UTC))
+    return intake.seal(received, PROVENANCE)
 
 
 def kept(world, sealed):
@@ -81,7 +80,7 @@ def test_what_is_received_says_the_same_wherever_it_was_taken_in(tmp_path):
         intake = begin(world)
         intake.write(data)
         received = intake.finish()
-        sealed = intake.seal(received, PROVENANCE, datetime.now(UTC))
+        sealed = intake.seal(received, PROVENANCE)
         told.append((received.key, received.rows, received.declared, received.size, sealed.content.canonical_digest))
         world.close()
     assert told[0] == told[1]

@@ -37,12 +37,12 @@ from archive.upper_layer.limits import Limits
 from auth.errors import AuthenticationFailed, UnknownNode
 from auth.identity.authenticator import Authenticated, OfferedIdentity
 from auth.principal import Assurance, NodeIdentity
+from storage.clock import now
 from storage.errors import OutOfSpace
 from storage.index.columns import WANTED
 from storage.index.rows import key_of, rows_of
 from storage.instance import DeclaredInstance, ReceivedInstance, StagedBytes, StoredInstance
 from storage.integrity.inspection import DataSetInspector
-from storage.repository import now
 from storage.transfer_syntax import transfer_syntax
 from tests.simulators.memory_archive import MemoryIntake, MemoryOutgoing, MemoryRepository, NoNotes, World, image
 from tests.simulators.records import MemoryDatabase

@@ -8,7 +8,7 @@ from archive.lab.jwt_issuer import JwtIssuer
 from archive.people import People, Surroundings
 from archive.settings import parse_settings
 from auth.errors import ProviderMisconfigured
-from storage.repository import now
+from storage.clock import now
 from tests.simulators.presented import PresentedInMemory
 from tests.simulators.records import MemoryUsers
 

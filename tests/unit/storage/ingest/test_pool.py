@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-from datetime import UTC, datetime
 
 import psutil
 import pytest
@@ -25,7 +24,7 @@ def world(tmp_path):
 def taken_in(world):
     intake = world.intakes.begin(declared(), world.health)
     intake.write(data_set())
-    sealed = intake.seal(intake.finish(), PROVENANCE, datetime.now(UTC))
+    sealed = intake.seal(intake.finish(), PROVENANCE)
     intake.discard()
     return sealed
 
@@ -86,7 +85,7 @@ def test_a_killed_process_fails_its_object_and_leaves_nothing_and_the_next_one_i
     assert gone([worker])
     with pytest.raises(IngestFailed):
         if at == "received":
-            intake.seal(received, PROVENANCE, datetime.now(UTC))
+            intake.seal(received, PROVENANCE)
         intake.write(b"\0" * 2 * LANE_BYTES)
     assert world.staged() == []
     assert world.health.reason is None
@@ -180,7 +179,7 @@ def test_an_object_that_is_on_its_way_is_finished_by_the_process_that_began_it(w
     world.intakes.renew()
     taken_in(world)
     assert all(worker.is_running() for worker in before)
-    intake.seal(received, PROVENANCE, datetime.now(UTC))
+    intake.seal(received, PROVENANCE)
     intake.discard()
     assert gone(before)
 
@@ -192,7 +191,7 @@ def test_a_process_is_not_told_to_keep_more_memory_than_its_lanes(world):
     for _ in range(5):
         intake = world.intakes.begin(declared(), world.health)
         intake.write(data_set(pixels=bytes(40 * LANE_BYTES)))
-        intake.seal(intake.finish(), PROVENANCE, datetime.now(UTC))
+        intake.seal(intake.finish(), PROVENANCE)
         intake.discard()
         time.sleep(0)
     assert worker.memory_info().rss - before < 8 * 1024 * 1024
