@@ -6,21 +6,18 @@ It has people (inetOrgPerson) below ``ou=people`` and groups (groupOfNames, and 
 
 import base64
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from archive.lab.server_process import ServerProcess
 from archive.lab.system import free_port, program
 from archive.lab.tls import make_tls
 from auth.credential import Secret
 from auth.identity.passcode import hash_passcode
 
 SUFFIX: Final = "dc=strongroom,dc=lab"
-START_SECONDS: Final = 10.0
-STOP_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 30.0
 _ADMINISTRATOR: Final = f"cn=administrator,{SUFFIX}"
 _SERVICE: Final = f"cn=archive,{SUFFIX}"
@@ -44,7 +41,7 @@ class LabDirectory:
         self.folder = folder
         self.ldaps_port = 0
         self.starttls_port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._server: ServerProcess | None = None
 
     @property
     def ca(self) -> Path:
@@ -70,27 +67,14 @@ class LabDirectory:
         self.ldaps_port = self.ldaps_port or free_port()
         self.starttls_port = self.starttls_port or free_port()
         addresses = f"ldaps://{self.host}:{self.ldaps_port} ldap://{self.host}:{self.starttls_port}"
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603  (a program of the system, no shell)
-                [slapd, "-f", str(config), "-h", addresses, "-d", "stats"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._await_answer(self._process)
+        command = [slapd, "-f", str(config), "-h", addresses, "-d", "stats"]
+        self._server = ServerProcess(command, self.ldaps_port, self.log)
 
     def stop(self) -> None:
         """End the server; harmless when it does not run."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def dn_of(self, name: str) -> str:
         """The distinguished name of a person of this name."""
@@ -202,18 +186,6 @@ access to * by dn.exact="{_SERVICE}" read by * none
         )
         if done.returncode:
             raise RuntimeError(f"{command[0]}: {done.stderr.strip()}")
-
-    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                socket.create_connection((self.host, self.ldaps_port), timeout=1.0).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return
-        self.stop()
-        raise RuntimeError(f"slapd does not answer: {self.log.read_text()[-500:].strip()}")
 
 
 _FIRST_ENTRIES: Final = f"""\

@@ -3,18 +3,15 @@
 Nothing outside the folder is read or written: the realm has its own krb5.conf, database, stash and log.
 """
 
-import socket
 import subprocess
-import time
 from pathlib import Path
 
 from archive.lab.kerberos_client import LabTicket, request_ticket
+from archive.lab.server_process import ServerProcess
 from archive.lab.system import free_port, program
 
 REALM = "STRONGROOM.LAB"
 MASTER_PASSCODE = "of the throw-away realm's database"
-START_SECONDS = 10.0
-STOP_SECONDS = 5.0
 COMMAND_SECONDS = 30.0
 
 
@@ -26,7 +23,7 @@ class LabKdc:
         self.folder = folder
         self.realm = realm
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._server: ServerProcess | None = None
 
     @property
     def config(self) -> Path:
@@ -46,28 +43,14 @@ class LabKdc:
         self.config.write_text(self._client_settings())
         (self.folder / "kdc.conf").write_text(self._server_settings())
         self._run("kdb5_util", "create", "-s", "-r", self.realm, "-P", MASTER_PASSCODE)
-        with (self.folder / "kdc.out").open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603  (a program of the system, no shell)
-                [krb5kdc, "-n", "-r", self.realm],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._await_answer(self._process)
+        command = [krb5kdc, "-n", "-r", self.realm]
+        self._server = ServerProcess(command, self.port, self.folder / "kdc.out", environment=self._environment())
 
     def stop(self) -> None:
         """End the server; harmless when it does not run."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def add_principal(self, name: str, passcode: str) -> None:
         """Make a principal with a passcode; ``name`` without a realm is one of this realm."""
@@ -166,15 +149,3 @@ class LabKdc:
         if done.returncode or "while" in done.stderr:
             raise RuntimeError(f"{name}: {done.stderr.strip()}")
         return done.stdout
-
-    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return
-        self.stop()
-        raise RuntimeError(f"krb5kdc does not answer: {(self.folder / 'kdc.out').read_text().strip()}")
