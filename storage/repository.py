@@ -142,7 +142,8 @@ class Repository:
         """Sign, write the trailer with the provenance (JSON values), and sync the object.
 
         Raises:
-            StoreReadOnly, OutOfSpace, IngestFailed: it could not be done; what was staged is removed.
+            MalformedDataSet, DataSetLimitExceeded: it cannot be signed; what was staged is removed.
+            StoreReadOnly, OutOfSpace, IngestFailed: it could not be done; likewise.
         """
         return _intake(received).seal(received, provenance)
 

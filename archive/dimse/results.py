@@ -143,11 +143,12 @@ class ResultDeliverer:
             self._origins.pop(pending.id, None)
             return
         result = self._service.settle(pending)
+        # Only what nobody failed to take is handed to an association: by that `recalled` knows it.
+        origin = self._origins.pop(pending.id, None)
         node = self._nodes.node(pending.node)
         if node is None:
             self._postpone(pending, "the node is registered no more")
             return
-        origin = self._origins.pop(pending.id, None)
         if origin is not None and node.commitment is CommitmentReply.SAME and self._posted(pending, result, *origin):
             return
         try:

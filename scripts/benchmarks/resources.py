@@ -75,11 +75,15 @@ def associating(server: Server, count: int = 300, uncounted: int = 50) -> float:
     The first ones are not counted: a server that has just started is busy with that, whichever it is.
     """
     tls = server.tls("SENDER")
-    for number in range(uncounted + count):
-        if number == uncounted:
-            begun = time.perf_counter()
-        with Requestor(server.port, tls, "SENDER", server.title, [(VERIFICATION, [IMPLICIT])]):
-            pass
+
+    def associate(number: int) -> None:
+        for _ in range(number):
+            with Requestor(server.port, tls, "SENDER", server.title, [(VERIFICATION, [IMPLICIT])]):
+                pass
+
+    associate(uncounted)
+    begun = time.perf_counter()
+    associate(count)
     return count / (time.perf_counter() - begun)
 
 

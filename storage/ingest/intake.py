@@ -131,10 +131,11 @@ class IntakeHere(Intake):
     def sign_ahead(self) -> None:
         """After `finish`: make the signature that `seal` will want, while somebody else decides whether it will.
 
-        Where there can be none, `seal` says so.
+        Whatever goes wrong here goes wrong again in `seal`, where it is told.
         """
-        with suppress(StorageError):
-            self._signature = self._signed()
+        inspection = self._received_whole()
+        with suppress(Exception):
+            self._signature = self._signed(inspection)
 
     def seal(self, received: ReceivedInstance, provenance: Mapping[str, object]) -> SealedInstance:
         """Sign what was received, unless that is done, write the trailer and sync the file.
@@ -146,7 +147,7 @@ class IntakeHere(Intake):
         """
         inspection = self._received_whole()
         try:
-            signature = self._signature or self._signed()
+            signature = self._signature or self._signed(inspection)
             trailer = Trailer(
                 canonical_digest=inspection.canonical_digest,
                 received_digest=received.address,
@@ -180,9 +181,9 @@ class IntakeHere(Intake):
             raise ValueError("nothing was received whole")
         return self._inspection
 
-    def _signed(self) -> MadeSignature:
+    def _signed(self, inspection: Inspection) -> MadeSignature:
         syntax = transfer_syntax(self._declared.transfer_syntax)
-        return self._tools.signer.sign(self._received_whole(), syntax, self._tools.clock())
+        return self._tools.signer.sign(inspection, syntax, self._tools.clock())
 
     def _failed(self, error: StorageError) -> None:
         if isinstance(error, StoreReadOnly):

@@ -156,6 +156,7 @@ class RemoteIntake(Intake):
         """Sign what was received, write the trailer and sync the file.
 
         Raises:
+            MalformedDataSet, DataSetLimitExceeded: it cannot be signed.
             OutOfSpace, StoreReadOnly, IngestFailed: as `write`.
         """
         self._own()

@@ -196,7 +196,7 @@ def _refuses(port):
 def test_stores_are_refused_before_the_disk_is_full_and_taken_again_without_a_restart(archive):
     free = shutil.disk_usage(archive.home).free
     if free < 4 * GIB:
-        pytest.skip("wants 4 GiB of free disk")
+        pytest.skip("needs 4 GiB of free disk, which it fills down to the reserve")
     archive.stop()
     settings = archive.home / "strongroom.toml"
     text = settings.read_text()

@@ -173,8 +173,8 @@ def test_a_request_that_is_none_is_not_taken(archive, references, options, statu
     assert Modality(archive, "CT1").ask(references, **options)[0] == status
 
 
-@pytest.mark.parametrize("told_before", [False, True], ids=["before it is told", "while it is told"])
-def test_a_result_that_nobody_took_when_the_archive_was_killed_is_told_after_a_restart(tmp_path, told_before):
+@pytest.mark.parametrize("as_it_is_told", [False, True], ids=["before it is told", "while it is told"])
+def test_a_result_that_nobody_took_when_the_archive_was_killed_is_told_after_a_restart(tmp_path, as_it_is_told):
     archive = RunningArchive(tmp_path).init()
     port = free_port()
     settings = archive.home / "strongroom.toml"
@@ -184,7 +184,7 @@ def test_a_result_that_nobody_took_when_the_archive_was_killed_is_told_after_a_r
         with archive.requestor("CT1", contexts=[(CT, [EXPLICIT])]) as modality:
             modality.store(CT, "1.2.1.1.1", encoded(image(1, 1, 1)))
         asking = Modality(archive, "CT1")
-        if told_before:
+        if as_it_is_told:
             asking.before_answering = archive.kill
             _, transaction, _ = asking.ask([(CT, "1.2.1.1.1")], wait=30)
             asking.before_answering = None

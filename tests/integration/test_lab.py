@@ -60,7 +60,7 @@ pytestmark = pytest.mark.xdist_group("lab")
 
 def need(kind):
     if MISSING[kind]:
-        pytest.skip(f"needs more: {MISSING[kind]}")
+        pytest.skip(f"the lab cannot run here: {MISSING[kind]}")
 
 
 @dataclass

@@ -56,6 +56,7 @@ def world(tmp_path):
     world.keep(image(1, 1, 1), image(1, 1, 2), image(2))
     world.label("1.2.2", "secret")
     world.queue = CommitmentRecords(MemoryDatabase())
+    world.unregistered = set()
     yield world
     world.close()
 
@@ -190,6 +191,8 @@ def deliverer(world, service, away, clock):
         reply = CommitmentReply.SAME
 
         def node(self, name):
+            if name in world.unregistered:
+                return None
             return NodeRecord(node("modality", name=name), host="127.0.0.1", port=1, commitment=self.reply)
 
     return ResultDeliverer(service, world.queue, Nodes(), away, "STRONGROOM", clock=clock, patience=Patience())
@@ -251,6 +254,20 @@ def test_an_association_that_is_over_sends_the_result_another_way(world, service
     deliverer.asked(ask(service, session, (CT, "1.2.1.1.1")), channel, context)
     attend(deliverer, world, clock)
     assert away.tried == 1
+
+
+def test_a_node_that_is_registered_no_more_is_told_nothing_on_the_association_that_it_had(
+    world, service, session, deliverer, away, clock
+):
+    context = AcceptedContext(3, STORAGE_COMMITMENT, EXPLICIT_LITTLE)
+    channel = MemoryChannel(session, context)
+    deliverer.asked(ask(service, session, (CT, "1.2.1.1.1")), channel, context)
+    world.unregistered.add("CT1")
+    attend(deliverer, world, clock)
+    world.unregistered.clear()
+    clock.now += timedelta(seconds=10)
+    attend(deliverer, world, clock)
+    assert not channel.posted and away.tried == 1
 
 
 def test_a_result_left_to_an_association_that_a_crash_ended_is_due_at_the_next_start(

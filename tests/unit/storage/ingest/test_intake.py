@@ -14,16 +14,16 @@ MOMENT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
 class Signing:
-    """A signer that remembers when it was asked; with ``failing``, one that has to refuse."""
+    """A signer that remembers when it was asked; with ``failing``, one that raises this."""
 
-    def __init__(self, failing=False):
+    def __init__(self, failing=None):
         self.moments = []
         self._failing = failing
 
     def sign(self, inspection, syntax, moment):
         self.moments.append(moment)
         if self._failing:
-            raise DataSetLimitExceeded("every MAC ID is taken")
+            raise self._failing
         return signer().sign(inspection, syntax, moment)
 
 
@@ -58,11 +58,20 @@ def test_what_was_not_signed_ahead_is_signed_when_it_is_sealed(world):
 
 
 def test_what_cannot_be_signed_is_refused_when_it_is_sealed_and_leaves_nothing(world):
-    intake, whole = received(world, Signing(failing=True))
+    intake, whole = received(world, Signing(failing=DataSetLimitExceeded("every MAC ID is taken")))
     intake.sign_ahead()
     assert world.staged()
     with pytest.raises(DataSetLimitExceeded):
         intake.seal(whole, PROVENANCE)
+    assert not world.staged()
+
+
+def test_a_fault_of_ours_while_it_is_signed_ahead_is_told_when_it_is_sealed(world):
+    intake, whole = received(world, Signing(failing=RuntimeError("a fault of ours")))
+    intake.sign_ahead()
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        intake.seal(whole, PROVENANCE)
+    intake.discard()
     assert not world.staged()
 
 
